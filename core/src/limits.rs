@@ -1,0 +1,68 @@
+//! Every limit of the core, in one place, with its unit in its name.
+//!
+//! Whatever passes a limit gets an error that names it ([`LimitExceeded`]). The limits hold
+//! together: the largest legal entry fits an append batch, and that batch fits a message.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest key.
+pub const KEY_BYTES_MAX: usize = 1 << 10;
+/// Longest value.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Most keys in one multi-key write.
+pub const MULTI_KEYS_MAX: usize = 100;
+/// Most bytes (keys and values) in one multi-key write.
+pub const MULTI_BYTES_MAX: usize = 4 << 20;
+/// Most entries in one append batch.
+pub const APPEND_ENTRIES_MAX: usize = 1000;
+/// Most bytes of entries in one append batch; a single larger entry travels alone.
+pub const APPEND_BYTES_MAX: usize = 4 << 20;
+/// Most rows in one scan page.
+pub const SCAN_ROWS_MAX: usize = 10_000;
+/// Most bytes in one scan page.
+pub const SCAN_BYTES_MAX: usize = 4 << 20;
+/// Longest frame that a transport carries.
+pub const MESSAGE_BYTES_MAX: usize = 10 << 20;
+/// Size of a chunk of a snapshot.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
+/// Most voters in a cluster.
+pub const VOTERS_MAX: usize = 64;
+/// Most peers that a node keeps connections to.
+pub const PEERS_MAX: usize = 64;
+/// Most client sessions open at once; opening one more is refused.
+pub const SESSIONS_MAX: usize = 4096;
+/// Longest time a session may ask to live without a request.
+pub const SESSION_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often a leader lets the log's time pass while sessions exist and nothing is written.
+pub const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// Most operations that the storage loop takes into one transaction.
+pub const GROUP_COMMIT_OPS_MAX: usize = 1024;
+/// Most rows that one slice of a dropped generation removes.
+pub const DROP_SLICE_ROWS: usize = 4096;
+/// redb's page cache.
+pub const CACHE_BYTES: usize = 64 << 20;
+
+/// A request passed one of the limits of this module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{what} is {actual}, the limit is {limit}")]
+pub struct LimitExceeded {
+    /// What was measured, with its unit, such as "key bytes".
+    pub what: String,
+    /// The measured size.
+    pub actual: u64,
+    /// The largest size allowed.
+    pub limit: u64,
+}
+
+/// Checks one size against its limit.
+///
+/// # Errors
+/// [`LimitExceeded`] that names `what`, when `actual` is larger than `limit`.
+pub fn check(what: &str, actual: usize, limit: usize) -> Result<(), LimitExceeded> {
+    if actual <= limit {
+        return Ok(());
+    }
+    Err(LimitExceeded { what: what.to_owned(), actual: actual as u64, limit: limit as u64 })
+}
