@@ -18,8 +18,10 @@ compile_error!(
 
 mod isolated;
 mod lock;
+pub mod network;
 pub mod runtime;
 pub mod streams;
 
 pub use isolated::{RunPanicked, run_isolated};
+pub use network::{LinkLaw, Network, SimTransport};
 pub use runtime::SimRuntime;
