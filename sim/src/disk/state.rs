@@ -92,7 +92,7 @@ impl DiskState {
         }
         self.counters.mounts += 1;
         self.counters.recoveries += u64::from(std::mem::take(&mut self.recovering));
-        self.drop_unreachable();
+        self.drop_unreachable(false);
         (self.last_incarnation, unfinished)
     }
 
@@ -132,7 +132,7 @@ impl DiskState {
             self.counters.lost_sectors += losses.lost_sectors;
             self.counters.lost_resizes += losses.lost_resizes;
         }
-        self.drop_unreachable();
+        self.drop_unreachable(false);
         unfinished
     }
 
@@ -417,7 +417,7 @@ impl DiskState {
         }
         self.counters.folder_syncs += 1;
         self.folder.sync();
-        self.drop_unreachable();
+        self.drop_unreachable(true);
         Ok(())
     }
 
@@ -426,9 +426,12 @@ impl DiskState {
         self.folder.names().map(read).collect()
     }
 
-    fn drop_unreachable(&mut self) {
+    /// Drops the files that no name leads to. An open handle keeps its file only while its
+    /// incarnation lives: a fenced handle may linger, and shows nothing any more.
+    fn drop_unreachable(&mut self, handles_live: bool) {
         let reachable = self.folder.reachable();
-        self.files.retain(|file, image| reachable.contains(file) || image.is_open());
+        let is_kept = |image: &FileImage| handles_live && image.is_open();
+        self.files.retain(|file, image| reachable.contains(file) || is_kept(image));
     }
 
     // Time.
