@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 
 use aspen_core::volume::{Durability, Job};
-use rand::{RngExt, SeedableRng};
+use aspen_transport_sim::streams::stream;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::counters::DiskCounters;
@@ -77,7 +78,7 @@ impl DiskState {
             countdown: None,
             countdown_from_mount: None,
             death_wakers: Vec::new(),
-            sync_times: ChaCha8Rng::seed_from_u64(config.seed),
+            sync_times: stream(config.seed, "disk sync", &[]),
         }
     }
 
@@ -114,7 +115,7 @@ impl DiskState {
     pub(super) fn end_by_power_failure(&mut self, failure: PowerFailure) -> Vec<Job> {
         self.counters.power_failures += 1;
         let unfinished = self.end();
-        let mut random = ChaCha8Rng::seed_from_u64(failure.seed);
+        let mut random = stream(failure.seed, "disk power failure", &[]);
         let pending = self.folder.pending();
         let kept = match failure.survive {
             Survive::Nothing => 0,
@@ -211,7 +212,7 @@ impl DiskState {
             countdown.left -= 1;
             return Ok(Step::Whole);
         }
-        let random = ChaCha8Rng::seed_from_u64(countdown.seed);
+        let random = stream(countdown.seed, "disk death", &[]);
         self.die();
         Ok(Step::Dying(Box::new(random)))
     }
@@ -305,7 +306,7 @@ impl DiskState {
     pub(super) fn sync(&mut self, incarnation: u64, file: FileId) -> Result<(), DiskFailure> {
         self.admit_change(incarnation)?.finish()?;
         if let Some(fault) = self.meet_io_fault(IoOperation::Sync) {
-            let mut random = ChaCha8Rng::seed_from_u64(fault.seed);
+            let mut random = stream(fault.seed, "disk failed sync", &[]);
             let fates = [PageFate::Written, PageFate::Forgotten, PageFate::Evicted];
             let forgotten = self.file_mut(file).forget(|_| fates[random.random_range(0..3)]);
             self.counters.forgotten_pages += forgotten;
@@ -329,7 +330,7 @@ impl DiskState {
     }
 
     pub(super) fn set_lie(&mut self, lie: Option<Lie>) {
-        self.lie = lie.map(|lie| (lie, ChaCha8Rng::seed_from_u64(lie.seed)));
+        self.lie = lie.map(|lie| (lie, stream(lie.seed, "disk lie", &[])));
     }
 
     /// Syncs a file but for one page, if the disk lies this time.
