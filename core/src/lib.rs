@@ -9,7 +9,9 @@
 pub mod command;
 pub mod history;
 pub mod limits;
+pub mod machine;
 pub mod runtime;
+pub mod storage;
 pub mod transport;
 pub mod types;
 pub mod volume;

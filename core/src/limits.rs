@@ -41,6 +41,14 @@ pub const TICK_INTERVAL: Duration = Duration::from_secs(1);
 pub const GROUP_COMMIT_OPS_MAX: usize = 1024;
 /// Most rows that one slice of a dropped generation removes.
 pub const DROP_SLICE_ROWS: usize = 4096;
+/// Most operations that wait for the storage loop before their callers do.
+pub const STORAGE_QUEUE_OPS_MAX: usize = 4096;
+/// Most log entries kept in memory once they are in the database.
+pub const LOG_CACHE_ENTRIES_MAX: usize = 4096;
+/// Most bytes of log entries kept in memory once they are in the database.
+pub const LOG_CACHE_BYTES_MAX: usize = 16 << 20;
+/// How many applied entries the digests of the state machine are remembered for.
+pub const DIGESTS_KEPT: usize = 4096;
 /// redb's page cache.
 pub const CACHE_BYTES: usize = 64 << 20;
 

@@ -1,0 +1,55 @@
+//! The storage: log, vote and state machine in one redb file.
+//!
+//! [`open`] finds or creates the database in a [`Volume`](crate::Volume) and starts the one task
+//! that writes to it. What it gives are three handles to the same storage: [`LogStore`] and
+//! [`StateMachine`] are openraft's, [`Store`] is for everybody who reads.
+//!
+//! Boxes, in the order in which a write passes them:
+//!
+//! ```text
+//! LogStore, StateMachine, SnapshotReceiver → queue → writer → volume → engine → redb
+//!                  └──────── tail, memory ←─────────────────── publish ┘
+//! ```
+//!
+//! Two kinds of transaction: one that ends with a sync (log, vote, purge, install) and one that is
+//! visible at once and becomes durable with the next synced one (apply). So what a crash leaves is
+//! always a prefix of what was done. Every error is final: after the first, everything fails with
+//! it, because a database whose disk has failed once cannot be trusted.
+//!
+//! Left out: recovery on a disk that lost what it had synced. The checksums of rows and the running
+//! digests make that visible; nothing here repairs it.
+
+pub mod encoding;
+mod engine;
+mod error;
+mod log;
+mod open;
+mod queue;
+mod receive;
+mod shared;
+mod snapshot;
+mod state_machine;
+mod store;
+mod tables;
+mod tail;
+mod writer;
+
+pub use error::StorageError;
+pub use log::LogStore;
+pub use open::{DATABASE, OpenError, UNFINISHED, open};
+pub use receive::{ReceivedSnapshot, SnapshotError, SnapshotReceiver};
+pub use snapshot::{ChunkError, OutgoingSnapshot, SnapshotData};
+pub use state_machine::{SnapshotBuilder, StateMachine};
+pub use store::{ScanPage, Store};
+
+use crate::runtime::Runtime;
+
+/// An open storage.
+pub struct Storage<R: Runtime> {
+    /// Log and vote, for openraft.
+    pub log: LogStore<R>,
+    /// The state machine, for openraft.
+    pub machine: StateMachine<R>,
+    /// What has been applied, for readers.
+    pub store: Store<R>,
+}

@@ -1,0 +1,214 @@
+//! Opening a storage, and creating it first where there is none.
+//!
+//! redb's own creation does not survive a crash, so a new database is made under a temporary name,
+//! filled with its first records, closed, and only then given its name. A file that carries the
+//! name is therefore always a whole database, and one that is not means that the disk lost data:
+//! the storage refuses to open, rather than to begin anew and forget its vote.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use openraft::type_config::TypeConfigExt;
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
+    TableHandle,
+};
+
+use crate::limits;
+use crate::runtime::Runtime;
+use crate::storage::Storage;
+use crate::storage::engine::{self, Ledger};
+use crate::storage::error::StorageError;
+use crate::storage::log::LogStore;
+use crate::storage::queue::Queue;
+use crate::storage::shared::{Applied, Memory, Shared};
+use crate::storage::snapshot::SnapshotEnd;
+use crate::storage::state_machine::StateMachine;
+use crate::storage::store::Store;
+use crate::storage::tables::{self, Generation, LOG, META, MachineRow};
+use crate::storage::tail::Tail;
+use crate::storage::writer::Writer;
+use crate::types::{Entry, RaftConfig};
+use crate::volume::Volume;
+
+/// The database's name in its volume.
+pub const DATABASE: &str = "aspen.redb";
+/// The name of a database that is being created.
+pub const UNFINISHED: &str = "aspen.redb.new";
+
+const FIRST_GENERATION: u64 = 1;
+
+/// Why a storage cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The volume refused something.
+    #[error("{what} {name}: {source}")]
+    Volume {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        name: &'static str,
+        /// The volume's error.
+        source: io::Error,
+    },
+    /// redb cannot open the file.
+    #[error("opening {DATABASE}: {0}")]
+    Database(#[from] redb::DatabaseError),
+    /// The file is there and empty, or a database without our records in it.
+    #[error("{DATABASE} exists and is no database of ours: {reason}")]
+    Foreign {
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// Reading what the database holds, or writing its first records, failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Opens the storage in a volume, creating it if there is none, and starts its writer on the
+/// runtime that this is called in.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open<R: Runtime, V: Volume>(volume: Arc<V>) -> Result<Storage<R>, OpenError> {
+    let (database, repaired) = open_database(&*volume)?;
+    let (memory, ledger) = recover(&database)?;
+    let shared = Arc::new(Shared::new(database, memory, ledger, repaired));
+    let (sender, receiver) = RaftConfig::<R>::mpsc(limits::STORAGE_QUEUE_OPS_MAX);
+    let queue = Queue(sender);
+    let writer = Writer::<R, V>::new(shared.clone(), volume, receiver);
+    drop(RaftConfig::<R>::spawn(writer.run()));
+    Ok(Storage {
+        log: LogStore::new(shared.clone(), queue.clone()),
+        machine: StateMachine::new(shared.clone(), queue.clone()),
+        store: Store::new(shared, queue),
+    })
+}
+
+fn on_volume<T>(
+    what: &'static str,
+    name: &'static str,
+    result: io::Result<T>,
+) -> Result<T, OpenError> {
+    result.map_err(|source| OpenError::Volume { what, name, source })
+}
+
+/// Opens the database, and says whether redb repaired it.
+fn open_database<V: Volume>(volume: &V) -> Result<(Database, bool), OpenError> {
+    on_volume("removing", UNFINISHED, volume.remove(UNFINISHED))?;
+    let backend = match on_volume("opening", DATABASE, volume.open(DATABASE))? {
+        Some(backend) => backend,
+        None => {
+            create(volume)?;
+            let created = on_volume("opening", DATABASE, volume.open(DATABASE))?;
+            created.ok_or(OpenError::Foreign { reason: "it vanished after its creation" })?
+        }
+    };
+    if on_volume("measuring", DATABASE, backend.len())? == 0 {
+        return Err(OpenError::Foreign { reason: "it is empty" });
+    }
+    let repaired = Arc::new(AtomicBool::new(false));
+    let noted = repaired.clone();
+    let database = Database::builder()
+        .set_cache_size(limits::CACHE_BYTES)
+        .set_repair_callback(move |_| noted.store(true, Ordering::Relaxed))
+        .create_with_backend(backend)?;
+    Ok((database, repaired.load(Ordering::Relaxed)))
+}
+
+/// Makes an empty database under its temporary name, then gives it its own.
+fn create<V: Volume>(volume: &V) -> Result<(), OpenError> {
+    let backend = on_volume("creating", UNFINISHED, volume.create(UNFINISHED))?;
+    let database =
+        Database::builder().set_cache_size(limits::CACHE_BYTES).create_with_backend(backend)?;
+    write_first_records(&database)?;
+    // Dropping closes it, with a clean header.
+    drop(database);
+    on_volume("renaming", UNFINISHED, volume.rename(UNFINISHED, DATABASE))?;
+    on_volume("syncing the folder of", DATABASE, volume.sync_folder())
+}
+
+fn write_first_records(database: &Database) -> Result<(), StorageError> {
+    let txn = database.begin_write()?;
+    let generation = Generation::named(FIRST_GENERATION);
+    txn.open_table(LOG)?;
+    txn.open_table(generation.rows())?;
+    txn.open_table(generation.sessions())?;
+    let row = MachineRow { generation: FIRST_GENERATION, ..MachineRow::default() };
+    tables::put_record(&mut txn.open_table(META)?, tables::MACHINE, &row)?;
+    Ok(txn.commit()?)
+}
+
+/// Reads what memory needs to know.
+fn recover(database: &Database) -> Result<(Memory, Ledger), OpenError> {
+    let txn = database.begin_read().map_err(StorageError::from)?;
+    let foreign = |_| OpenError::Foreign { reason: "it has no table of ours" };
+    let meta = txn.open_table(META).map_err(foreign)?;
+    let machine: Option<MachineRow> = tables::record(&meta, tables::MACHINE)?;
+    let machine = machine.ok_or(OpenError::Foreign { reason: "it has no state machine" })?;
+    Ok(recover_records(&txn, &meta, &machine)?)
+}
+
+fn recover_records(
+    txn: &ReadTransaction,
+    meta: &ReadOnlyTable<&'static str, &'static [u8]>,
+    machine: &MachineRow,
+) -> Result<(Memory, Ledger), StorageError> {
+    let tail = recover_tail(txn, meta)?;
+    let sessions = txn.open_table(Generation::named(machine.generation).sessions())?;
+    let ledger = Ledger {
+        machine: engine::load_machine(&sessions, &SnapshotEnd::of(machine, 0, 0))?,
+        applied: machine.applied,
+        membership: tables::record(meta, tables::MEMBERSHIP)?.unwrap_or_default(),
+        generation: machine.generation,
+        last: tail.last(),
+        committed: tables::record(meta, tables::COMMITTED)?.flatten(),
+    };
+    let mut applied = Applied {
+        generation: ledger.generation,
+        last: ledger.applied,
+        membership: ledger.membership.clone(),
+        log_time: ledger.machine.log_time(),
+        sessions: ledger.machine.sessions().len(),
+        digests: VecDeque::new(),
+    };
+    if let Some(last) = ledger.applied {
+        applied.remember(last.index, ledger.machine.digests());
+    }
+    let generations = generations(txn)?;
+    let memory = Memory {
+        tail,
+        vote: tables::record(meta, tables::VOTE)?,
+        committed: ledger.committed,
+        applied,
+        failure: None,
+        next_generation: generations.last().copied().unwrap_or(FIRST_GENERATION) + 1,
+        abandoned: generations.into_iter().filter(|one| *one != ledger.generation).collect(),
+    };
+    Ok((memory, ledger))
+}
+
+/// The log's bounds.
+fn recover_tail(
+    txn: &ReadTransaction,
+    meta: &ReadOnlyTable<&'static str, &'static [u8]>,
+) -> Result<Tail, StorageError> {
+    let log = txn.open_table(LOG)?;
+    let purged = tables::record(meta, tables::PURGED)?;
+    let after_purged = purged.map_or(0, |purged: crate::types::LogId| purged.index + 1);
+    let Some((index, row)) = log.last()? else {
+        return Ok(Tail::new(after_purged, purged, purged));
+    };
+    let key = tables::number_key(index.value());
+    let last: Entry = tables::unseal_record(LOG.name(), &key, row.value())?;
+    let first = log.first()?.map_or(after_purged, |(index, _)| index.value());
+    Ok(Tail::new(first, Some(last.log_id), purged))
+}
+
+/// Every generation that has a table.
+fn generations(txn: &ReadTransaction) -> Result<BTreeSet<u64>, StorageError> {
+    let tables = txn.list_tables()?;
+    Ok(tables.filter_map(|table| Generation::of_table(table.name())).collect())
+}

@@ -1,0 +1,157 @@
+//! The group-commit loop: the one task that writes.
+//!
+//! It drains the queue in order and runs what it found as transactions. Operations that ask for
+//! a sync share one, and so does what stands behind them in the queue: it would wait for that sync
+//! anyway. Applies at the queue's head need no sync and get a transaction that is visible at once
+//! and durable with the next synced one; so what survives a crash is always a prefix of what was
+//! done. Callbacks fire after the transaction, from this task, so that a node that was killed in
+//! between reports nothing.
+//!
+//! Between transactions it clears away generations that nothing names, slice by slice.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use openraft::alias::MpscReceiverOf;
+use openraft::async_runtime::{MpscReceiver, TryRecvError};
+use openraft::type_config::TypeConfigExt;
+
+use crate::limits;
+use crate::runtime::Runtime;
+use crate::storage::engine::{self, Work};
+use crate::storage::error::StorageError;
+use crate::storage::queue::{Answer, Operation};
+use crate::storage::shared::Shared;
+use crate::types::RaftConfig;
+use crate::volume::{Durability, Volume};
+
+/// The writer's own state.
+pub(crate) struct Writer<R: Runtime, V> {
+    shared: Arc<Shared>,
+    volume: Arc<V>,
+    queue: MpscReceiverOf<RaftConfig<R>, Operation<R>>,
+    waiting: VecDeque<Operation<R>>,
+    /// Generations to be dropped, oldest first.
+    doomed: VecDeque<u64>,
+}
+
+impl<R: Runtime, V: Volume> Writer<R, V> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        volume: Arc<V>,
+        queue: MpscReceiverOf<RaftConfig<R>, Operation<R>>,
+    ) -> Self {
+        Self { shared, volume, queue, waiting: VecDeque::new(), doomed: VecDeque::new() }
+    }
+
+    /// Runs until every handle is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.doomed.extend(self.shared.memory().abandoned.drain(..));
+            if !self.drain().await {
+                return;
+            }
+            if !self.waiting.is_empty() {
+                self.commit_group().await;
+            }
+            if let Some(generation) = self.doomed.front().copied() {
+                self.drop_slice(generation).await;
+            }
+        }
+    }
+
+    /// Takes what the queue holds, up to a group; waits for the first unless there is other work.
+    /// Says whether anything can still come.
+    async fn drain(&mut self) -> bool {
+        if self.waiting.is_empty() && self.doomed.is_empty() {
+            match self.queue.recv().await {
+                Some(operation) => self.waiting.push_back(operation),
+                None => return false,
+            }
+        }
+        while self.waiting.len() < limits::GROUP_COMMIT_OPS_MAX {
+            match self.queue.try_recv() {
+                Ok(operation) => self.waiting.push_back(operation),
+                Err(TryRecvError::Empty) => break,
+                // The next open clears away whatever is still doomed.
+                Err(TryRecvError::Disconnected) => return !self.waiting.is_empty(),
+            }
+        }
+        true
+    }
+
+    /// Runs one transaction over the head of what waits.
+    async fn commit_group(&mut self) {
+        let (durability, group) = self.next_group();
+        let (works, answers): (Vec<Work>, Vec<Answer<R>>) =
+            group.into_iter().map(|operation| (operation.work, operation.answer)).unzip();
+        // Which operations have replies of their own to take from the transaction's.
+        let applies: Vec<bool> = works.iter().map(|work| matches!(work, Work::Apply(_))).collect();
+        let result = match self.shared.check() {
+            Ok(()) => {
+                self.transact(durability, move |shared| engine::run(shared, durability, &works))
+                    .await
+            }
+            Err(failure) => Err(failure),
+        };
+        if answers.iter().any(|answer| matches!(answer, Answer::Closed(_))) {
+            self.shared.close();
+        }
+        let (mut replies, failure) = match result {
+            Ok(replies) => (replies.into_iter(), None),
+            Err(failure) => (Vec::new().into_iter(), Some(failure)),
+        };
+        for (answer, apply) in answers.into_iter().zip(applies) {
+            answer.send(match &failure {
+                Some(failure) => Err(failure.clone()),
+                None if apply => Ok(replies.next().expect("each apply has replies")),
+                None => Ok(Vec::new()),
+            });
+        }
+    }
+
+    /// Applies and parts of snapshots at the head go alone; once there is a sync to wait for,
+    /// everything behind it rides along.
+    fn next_group(&mut self) -> (Durability, Vec<Operation<R>>) {
+        let synced = |operation: &Operation<R>| operation.work.durability() == Durability::Synced;
+        match self.waiting.iter().position(synced) {
+            Some(0) => (Durability::Synced, self.waiting.drain(..).collect()),
+            Some(first) => (Durability::Visible, self.waiting.drain(..first).collect()),
+            None => (Durability::Visible, self.waiting.drain(..).collect()),
+        }
+    }
+
+    /// Clears away a slice of a doomed generation, then lets others run.
+    async fn drop_slice(&mut self, generation: u64) {
+        let sliced = match self.shared.check() {
+            Ok(()) => {
+                let slice = move |shared: &Shared| engine::drop_slice(shared, generation);
+                self.transact(Durability::Visible, slice).await
+            }
+            Err(failure) => Err(failure),
+        };
+        // After a failure nothing is dropped any more.
+        if sliced.unwrap_or(true) {
+            self.doomed.pop_front();
+        }
+        RaftConfig::<R>::yield_now().await;
+    }
+
+    /// Runs one transaction where the volume wants it to run. Its error is final.
+    async fn transact<T: Send + 'static>(
+        // Exclusive, because the queue's end may not be shared between threads.
+        &mut self,
+        durability: Durability,
+        transaction: impl FnOnce(&Shared) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let slot = Arc::new(Mutex::new(None));
+        let (shared, outcome) = (self.shared.clone(), slot.clone());
+        let job = move || {
+            let result = transaction(&shared);
+            *outcome.lock().expect("locked for one assignment") = Some(result);
+        };
+        self.volume.run(durability, Box::new(job)).await;
+        let result = slot.lock().expect("the job is done or gone").take();
+        self.shared.guard(result.unwrap_or(Err(StorageError::NotRun)))
+    }
+}
