@@ -13,11 +13,20 @@ const WORK_OPERATIONS_MAX: u64 = 250;
 /// The same, while the store opens or is created.
 const OPEN_OPERATIONS_MAX: u64 = 8;
 
+/// Longest wait for a crash that is counted in time.
+const WORK_US_MAX: u64 = 30_000;
+/// Opening takes no virtual time; what the store does right after it may.
+const OPEN_US: u64 = 2_000;
+/// Longest wait for a death that is counted in operations: it comes much sooner.
+const PATIENCE_US: u64 = 10_000_000;
+
 /// A crash.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crash {
-    /// Counted from the mount.
-    pub(crate) death: Death,
+    /// At which operation, counted from the mount; or only in time.
+    death: Option<Death>,
+    /// The latest time, in microseconds from the mount.
+    pub(crate) after_us: u64,
     end: End,
 }
 
@@ -30,7 +39,22 @@ enum End {
 impl Crash {
     /// Draws a crash that strikes while the store works.
     pub(crate) fn at_work(random: &mut ChaCha8Rng) -> Self {
-        Self::draw(WORK_OPERATIONS_MAX, random)
+        Self { after_us: PATIENCE_US, ..Self::draw(WORK_OPERATIONS_MAX, random) }
+    }
+
+    /// Draws a crash that strikes while the store works, at an operation or at a time.
+    pub(crate) fn at_work_or_in_time(random: &mut ChaCha8Rng) -> Self {
+        let crash = Self::at_work(random);
+        if random.random_range(0..3) > 0 {
+            return crash;
+        }
+        Self { death: None, after_us: random.random_range(0..WORK_US_MAX), ..crash }
+    }
+
+    /// A kill, now.
+    pub(crate) fn kill() -> Self {
+        let end = End::Kill(Kill { in_flight: InFlight::Dropped, seed: 0 });
+        Self { death: None, after_us: 0, end }
     }
 
     /// Draws a crash that strikes while the store opens, if that takes long enough.
@@ -42,7 +66,14 @@ impl Crash {
         let after_operations = random.random_range(0..operations_max);
         let seed = random.random();
         let death = Death { from: DeathFrom::NextMount, after_operations, seed };
-        Self { death, end: End::draw(random) }
+        Self { death: Some(death), after_us: OPEN_US, end: End::draw(random) }
+    }
+
+    /// Tells the disk of the death, if there is one; before the mount.
+    pub(crate) fn plan(&self, disk: &SimDisk) {
+        if let Some(death) = self.death {
+            disk.die_at(death);
+        }
     }
 
     /// Ends the machine's life: settles the death, if it came, or interrupts it where it is.

@@ -10,17 +10,32 @@
 
 mod cpu;
 mod crash;
+mod driver;
+mod model;
 mod report;
 mod rows;
+mod storage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+/// What is crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Over {
+    /// redb alone, under a small table of rows.
+    Redb,
+    /// The storage that nodes run on.
+    Storage,
+}
 
 /// Crash-and-recover cycles against a simulated disk.
 #[derive(Parser)]
 struct Arguments {
-    /// Cycles; by default 10,000, or 300 when cargo runs this as a test.
+    /// What is crashed; by default one after the other.
+    #[arg(long)]
+    over: Option<Over>,
+    /// Cycles of each; by default 10,000, or 300 when cargo runs this as a test.
     #[arg(long)]
     cycles: Option<u64>,
     /// The seed of everything that is drawn.
@@ -37,9 +52,19 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let cycles = arguments.cycles.unwrap_or(if arguments.bench { 10_000 } else { 300 });
-    let started = cpu::time_ms();
-    let report = rows::run(cycles, arguments.seed, arguments.lying_disk);
-    let spent = cpu::time_ms().zip(started).map(|(now, then)| now - then);
-    report.print("redb", arguments.seed, spent);
-    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let mut clean = true;
+    for over in Over::value_variants() {
+        if arguments.over.is_some_and(|only| only != *over) {
+            continue;
+        }
+        let started = cpu::time_ms();
+        let report = match over {
+            Over::Redb => rows::run(cycles, arguments.seed, arguments.lying_disk),
+            Over::Storage => storage::run(cycles, arguments.seed, arguments.lying_disk),
+        };
+        let spent = cpu::time_ms().zip(started).map(|(now, then)| now - then);
+        report.print(*over, arguments.seed, spent);
+        clean &= report.is_clean();
+    }
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

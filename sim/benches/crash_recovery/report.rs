@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use aspen_sim::disk::DiskCounters;
 
+use crate::Over;
+
 /// How a cycle went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failing {
@@ -36,6 +38,7 @@ pub(crate) struct Report {
     torn_writes: u64,
     lost_writes: u64,
     deaths: u64,
+    jobs_cut: u64,
     power_failures: u64,
     kills: u64,
     notes: Vec<String>,
@@ -52,11 +55,32 @@ impl Report {
         self.notes.push(format!("{failing:?}: {note}"));
     }
 
+    /// Adds the counts of other cycles.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.cycles += other.cycles;
+        self.in_open += other.in_open;
+        self.transactions += other.transactions;
+        self.acknowledged += other.acknowledged;
+        self.found_more += other.found_more;
+        self.repaired += other.repaired;
+        self.lost += other.lost;
+        self.wrong += other.wrong;
+        self.unusable += other.unusable;
+        self.torn_writes += other.torn_writes;
+        self.lost_writes += other.lost_writes;
+        self.deaths += other.deaths;
+        self.jobs_cut += other.jobs_cut;
+        self.power_failures += other.power_failures;
+        self.kills += other.kills;
+        self.notes.extend(other.notes);
+    }
+
     /// Adds what a disk has been through.
     pub(crate) fn add_disk(&mut self, counters: &DiskCounters) {
         self.torn_writes += counters.torn_writes;
         self.lost_writes += counters.lost_writes;
         self.deaths += counters.deaths;
+        self.jobs_cut += counters.jobs_cut;
         self.power_failures += counters.power_failures;
         self.kills += counters.kills;
     }
@@ -68,11 +92,12 @@ impl Report {
 
     /// Prints the report; the CPU time comes last, because it alone differs between runs.
     #[allow(clippy::print_stdout, reason = "a benchmark's report is what it is run for")]
-    pub(crate) fn print(&self, over: &str, seed: u64, cpu_ms: Option<u64>) {
-        println!("crash and recover over {over}, seed {seed}");
+    pub(crate) fn print(&self, over: Over, seed: u64, cpu_ms: Option<u64>) {
+        println!("crash and recover over {over:?}, seed {seed}");
         println!("  cycles                  {:>9}", self.cycles);
         println!("  crashes inside open     {:>9}", self.in_open);
         println!("  disk deaths             {:>9}", self.deaths);
+        println!("  commits cut in flight   {:>9}", self.jobs_cut);
         println!("  power failures, kills   {:>9} {}", self.power_failures, self.kills);
         println!("  unsynced writes torn    {:>9}", self.torn_writes);
         println!("  unsynced writes lost    {:>9}", self.lost_writes);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aspen_core::Volume;
-use aspen_sim::disk::{InFlight, Kill, SimDisk, SimFile, SimVolume};
+use aspen_sim::disk::{SimDisk, SimFile, SimVolume};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -180,7 +180,7 @@ fn run_cycle(
     report: &mut Report,
 ) -> Result<Model, (Failing, String)> {
     let crash = Crash::at_work(random);
-    disk.die_at(crash.death);
+    crash.plan(disk);
     let (mut asked, mut acknowledged) = (Vec::new(), base.number);
     let opened = open(&disk.mount());
     match &opened {
@@ -220,7 +220,7 @@ fn crash_in_open(
     report: &mut Report,
 ) -> Result<(), (Failing, String)> {
     let crash = Crash::in_open(random);
-    disk.die_at(crash.death);
+    crash.plan(disk);
     let opened = open(&disk.mount());
     report.in_open += u64::from(disk.is_dead());
     match &opened {
@@ -240,7 +240,7 @@ fn recover(
     let model = Model::read(&database).map_err(|error| (Failing::Unusable, error.to_string()));
     if random.random_range(0..2) == 0 {
         // The next life then begins with a recovery, too, and may end in it.
-        disk.kill(Kill { in_flight: InFlight::Dropped, seed: 0 });
+        Crash::kill().strike(disk);
     }
     model
 }
