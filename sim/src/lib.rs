@@ -6,5 +6,6 @@ compile_error!(
      environment replaces it. Unset RUSTFLAGS, or add `--cfg madsim` to it."
 );
 
+pub mod disk;
 pub mod trace;
 pub mod verdict;

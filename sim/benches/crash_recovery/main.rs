@@ -1,0 +1,70 @@
+//! Crash and recover, some thousand times: nothing acknowledged may be lost.
+//!
+//! One cycle: a store works on a simulated disk until the disk dies at a drawn operation, in the
+//! middle of a commit, of a recovery or of the creation; the machine is killed or loses power; the
+//! store is opened again and compared with a model. What was acknowledged must be there; what was
+//! not may be there as a prefix, in the order in which it was asked for.
+//!
+//! `cargo bench -p aspen-sim --bench crash_recovery -- --cycles 10000`. The report is
+//! deterministic but for its last line, the CPU time.
+
+mod cpu;
+mod crash;
+mod driver;
+mod model;
+mod report;
+mod rows;
+mod storage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// What is crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Over {
+    /// redb alone, under a small table of rows.
+    Redb,
+    /// The storage that nodes run on.
+    Storage,
+}
+
+/// Crash-and-recover cycles against a simulated disk.
+#[derive(Parser)]
+struct Arguments {
+    /// What is crashed; by default one after the other.
+    #[arg(long)]
+    over: Option<Over>,
+    /// Cycles of each; by default 10,000, or 300 when cargo runs this as a test.
+    #[arg(long)]
+    cycles: Option<u64>,
+    /// The seed of everything that is drawn.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Let the disk lie about its syncs: the run must then fail.
+    #[arg(long)]
+    lying_disk: bool,
+    /// Cargo says that it runs benchmarks.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let cycles = arguments.cycles.unwrap_or(if arguments.bench { 10_000 } else { 300 });
+    let mut clean = true;
+    for over in Over::value_variants() {
+        if arguments.over.is_some_and(|only| only != *over) {
+            continue;
+        }
+        let started = cpu::time_ms();
+        let report = match over {
+            Over::Redb => rows::run(cycles, arguments.seed, arguments.lying_disk),
+            Over::Storage => storage::run(cycles, arguments.seed, arguments.lying_disk),
+        };
+        let spent = cpu::time_ms().zip(started).map(|(now, then)| now - then);
+        report.print(*over, arguments.seed, spent);
+        clean &= report.is_clean();
+    }
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
