@@ -6,5 +6,7 @@ compile_error!(
      environment replaces it. Unset RUSTFLAGS, or add `--cfg madsim` to it."
 );
 
+pub mod checks;
+pub mod history_file;
 pub mod trace;
 pub mod verdict;
