@@ -6,7 +6,7 @@
 //! earlier term may remove it late: its copy was not needed for the quorum.)
 
 use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::node_model::{Held, LogEntry, NodeModel};
 use super::property::Property;
 use crate::trace::{EntryMark, Position, TraceEvent, TraceKind};
@@ -27,8 +27,8 @@ impl Invariant for CommittedImmutable {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
-        let node = cluster.nodes.get(&event.node)?;
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
+        let node = scene.node?;
         let first = if let TraceKind::Truncated { after } = &event.kind {
             after.map_or(0, |after| after.index + 1)
         } else if let TraceKind::Appended { entries } = &event.kind {
@@ -49,7 +49,7 @@ impl Invariant for CommittedImmutable {
                 finding.after(time_us, text)
             }));
         }
-        committed_elsewhere(cluster, node, event, first)
+        committed_elsewhere(scene.cluster, node, event, first)
     }
 }
 

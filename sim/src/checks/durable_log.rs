@@ -10,7 +10,7 @@
 //! none of them committed. With a leader in office nothing that it wrote can be excused that way.
 
 use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::node_model::{Held, LogEntry, NodeModel};
 use super::property::Property;
 use crate::trace::{Position, Recovered, TraceEvent, TraceKind};
@@ -31,9 +31,9 @@ impl Invariant for DurableLog {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         if let TraceKind::Purged { upto } = &event.kind {
-            let applied = cluster.nodes.get(&event.node).and_then(|node| node.applied);
+            let applied = scene.node.and_then(|node| node.applied);
             return purged_too_far(event, *upto, applied.map(|(applied, _)| applied));
         }
         let TraceKind::Started { recovered } = &event.kind else { return None };
@@ -42,9 +42,9 @@ impl Invariant for DurableLog {
             .and_then(|upto| purged_too_far(event, upto, recovered.applied))
             .or_else(|| hole(event, recovered))
             .or_else(|| {
-                let node = cluster.nodes.get(&event.node)?;
+                let node = scene.node?;
                 state_lost(node, event, recovered)
-                    .or_else(|| entry_lost(cluster, node, event, recovered))
+                    .or_else(|| entry_lost(scene.cluster, node, event, recovered))
                     .or_else(|| entry_from_nowhere(node, event, recovered))
             })
     }

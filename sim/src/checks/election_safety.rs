@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 
 use aspen_core::NodeId;
 
-use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant};
+use super::invariant::{Finding, Invariant, Scene};
 use super::property::Property;
 use crate::trace::{TraceEvent, TraceKind, VoteMark};
 
@@ -33,13 +32,13 @@ impl Invariant for ElectionSafety {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         let vote = stored_vote(event)?;
         if vote.term == 0 {
             return None;
         }
         if vote.committed {
-            let leader = cluster.leaders.get(&vote.term)?;
+            let leader = scene.cluster.leaders.get(&vote.term)?;
             return (leader.node != vote.voted_for).then(|| {
                 let message = format!("term {} has the leader {}", vote.term, vote.voted_for);
                 let before = format!("term {} has the leader {}", vote.term, leader.node);

@@ -1,10 +1,11 @@
 //! What a trace invariant is, and the one pass that runs them all.
 //!
-//! An invariant looks at each event while the [`ClusterModel`] shows the moment before it. It
+//! An invariant looks at each event and at the [`Scene`], which is the moment before it. It
 //! speaks once: after its first violation everything that follows is a consequence, so it is
 //! taken out and the others go on.
 
 use super::cluster_model::ClusterModel;
+use super::node_model::NodeModel;
 use super::property::Property;
 use crate::trace::{Position, Trace, TraceEvent, TraceKind};
 use crate::verdict::{Evidence, Violation};
@@ -32,13 +33,22 @@ impl Finding {
     }
 }
 
+/// The moment before an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene<'a> {
+    /// Everything.
+    pub(crate) cluster: &'a ClusterModel,
+    /// The event's own node, unless this is its first event.
+    pub(crate) node: Option<&'a NodeModel>,
+}
+
 /// One property of the trace.
 pub(crate) trait Invariant {
     /// What it shows.
     fn property(&self) -> &'static Property;
 
-    /// Looks at one event; `cluster` is what went before.
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding>;
+    /// Looks at one event.
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding>;
 }
 
 /// Runs invariants over a trace. Violations come in the order in which they were found.
@@ -49,8 +59,9 @@ pub(crate) fn check_all(mut invariants: Vec<Box<dyn Invariant>>, trace: &Trace) 
         if !concerns_nodes(&event.kind) || !cluster.is_alive(event) {
             continue;
         }
+        let scene = Scene { cluster: &cluster, node: cluster.nodes.get(&event.node) };
         invariants.retain_mut(|invariant| {
-            let Some(mut finding) = invariant.inspect(&cluster, event) else { return true };
+            let Some(mut finding) = invariant.inspect(scene, event) else { return true };
             finding.evidence.sort_by_key(|evidence| evidence.time_us);
             let property = invariant.property();
             violations.push(Violation {

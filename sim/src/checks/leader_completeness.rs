@@ -6,7 +6,7 @@
 //! late, when the next leader is already at work.
 
 use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::property::Property;
 use crate::trace::{Position, TraceEvent, TraceKind};
 
@@ -26,19 +26,19 @@ impl Invariant for LeaderCompleteness {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         if let TraceKind::VoteSaved { vote } = &event.kind {
             let own = vote.committed && vote.voted_for == event.node;
-            return own.then(|| elected(cluster, event, vote.term)).flatten();
+            return own.then(|| elected(scene, event, vote.term)).flatten();
         }
         let TraceKind::Committed { position } = &event.kind else { return None };
-        shown_late(cluster, event, *position)
+        shown_late(scene.cluster, event, *position)
     }
 }
 
 /// Looks through the log of a node that has just become leader.
-fn elected(cluster: &ClusterModel, event: &TraceEvent, term: u64) -> Option<Finding> {
-    let node = cluster.nodes.get(&event.node);
+fn elected(scene: Scene<'_>, event: &TraceEvent, term: u64) -> Option<Finding> {
+    let Scene { cluster, node } = scene;
     let start = node.map_or(0, |node| node.log_start());
     for index in start..cluster.committed_end() {
         let Some(committed) = cluster.committed_at(index) else { continue };

@@ -7,8 +7,7 @@
 
 use aspen_core::NodeId;
 
-use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::node_model::NodeModel;
 use super::property::Property;
 use crate::trace::{EntryMark, Position, TraceEvent, TraceKind};
@@ -41,10 +40,10 @@ impl Invariant for LogMatching {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         let (entries, mut previous) = if let TraceKind::Appended { entries } = &event.kind {
             let first = entries.first()?.position.index;
-            let node = cluster.nodes.get(&event.node);
+            let node = scene.node;
             if let Some(finding) = gap(node, event, first) {
                 return Some(finding);
             }

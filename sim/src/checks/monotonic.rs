@@ -3,8 +3,7 @@
 //! Two properties of one kind. Across a restart both may: what is committed is learnt anew, and
 //! what is applied starts from what the state machine had on disk.
 
-use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::property::Property;
 use crate::trace::{Position, TraceEvent, TraceKind};
 
@@ -31,9 +30,9 @@ impl Invariant for CommitMonotonic {
         &COMMIT
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         let TraceKind::Committed { position } = &event.kind else { return None };
-        let (last, time_us) = cluster.nodes.get(&event.node)?.committed?;
+        let (last, time_us) = scene.node?.committed?;
         let back = position.index < last.index || position.term < last.term;
         back.then(|| went_back(event, "reports as committed", *position, (last, time_us)))
     }
@@ -48,8 +47,8 @@ impl Invariant for ApplyMonotonic {
         &APPLY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
-        let (last, time_us) = cluster.nodes.get(&event.node)?.applied?;
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
+        let (last, time_us) = scene.node?.applied?;
         if let TraceKind::Applied { entry, .. } = &event.kind {
             let back = entry.position.index <= last.index;
             return back.then(|| went_back(event, "applies", entry.position, (last, time_us)));

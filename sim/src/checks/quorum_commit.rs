@@ -12,7 +12,7 @@
 use aspen_core::NodeId;
 
 use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::node_model::Membership;
 use super::property::Property;
 use crate::trace::{Position, TraceEvent, TraceKind};
@@ -33,8 +33,8 @@ impl Invariant for QuorumCommit {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
-        let position = shown_committed(event)?;
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
+        let (position, cluster) = (shown_committed(event)?, scene.cluster);
         if position.index < cluster.committed_end() || has_quorum(cluster, position) {
             return None;
         }

@@ -6,8 +6,7 @@
 
 use aspen_core::NodeId;
 
-use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant};
+use super::invariant::{Finding, Invariant, Scene};
 use super::property::Property;
 use crate::trace::{TraceEvent, TraceKind};
 
@@ -29,7 +28,7 @@ impl Invariant for ReplicaDigest {
         &PROPERTY
     }
 
-    fn inspect(&mut self, _cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, _scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         let (position, digest) = if let TraceKind::Applied { entry, state, .. } = &event.kind {
             (entry.position, *state)
         } else if let TraceKind::SnapshotInstalled { position, state } = &event.kind {

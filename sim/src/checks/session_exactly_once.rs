@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cluster_model::ClusterModel;
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::property::Property;
 use crate::trace::{TraceEvent, TraceKind};
 
@@ -30,7 +29,7 @@ impl Invariant for SessionExactlyOnce {
         &PROPERTY
     }
 
-    fn inspect(&mut self, _cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, _scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         let TraceKind::Applied { entry, content, .. } = &event.kind else { return None };
         let index = entry.position.index as usize;
         if self.contents.len() <= index {

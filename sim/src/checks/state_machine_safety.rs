@@ -8,7 +8,7 @@
 use aspen_core::NodeId;
 
 use super::cluster_model::{ClusterModel, CommittedEntry};
-use super::invariant::{Finding, Invariant, entry_name};
+use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::node_model::{Held, LogEntry, NodeModel};
 use super::property::Property;
 use crate::trace::{Position, TraceEvent, TraceKind};
@@ -31,19 +31,18 @@ impl Invariant for StateMachineSafety {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         if let TraceKind::Committed { position } = &event.kind {
-            let node = cluster.nodes.get(&event.node)?;
-            reports(cluster, node, event, *position)
+            reports(scene.cluster, scene.node?, event, *position)
         } else if let TraceKind::Applied { entry, .. } = &event.kind {
             let (position, entry) = (entry.position, LogEntry::from(entry));
-            skips(cluster, event, position)
-                .or_else(|| differs(cluster, event, position.index, entry))
+            skips(scene.node, event, position)
+                .or_else(|| differs(scene.cluster, event, position.index, entry))
                 .or_else(|| self.apply(event, position, entry))
         } else if let TraceKind::SnapshotInstalled { position, .. } = &event.kind {
-            covers(cluster, event, *position)
+            covers(scene.cluster, event, *position)
         } else if let TraceKind::Started { recovered } = &event.kind {
-            covers(cluster, event, recovered.applied?)
+            covers(scene.cluster, event, recovered.applied?)
         } else {
             None
         }
@@ -51,8 +50,7 @@ impl Invariant for StateMachineSafety {
 }
 
 /// Compares an application with the one before it in the same life.
-fn skips(cluster: &ClusterModel, event: &TraceEvent, position: Position) -> Option<Finding> {
-    let node = cluster.nodes.get(&event.node);
+fn skips(node: Option<&NodeModel>, event: &TraceEvent, position: Position) -> Option<Finding> {
     let last = node.and_then(|node| node.applied).map(|(applied, _)| applied.index);
     let next = last.map_or(0, |last| last + 1);
     (position.index > next).then(|| {

@@ -5,9 +5,8 @@
 //! between the two; it may not be older. Two different candidates in one term are the business of
 //! election-safety.
 
-use super::cluster_model::ClusterModel;
 use super::election_safety::stored_vote;
-use super::invariant::{Finding, Invariant};
+use super::invariant::{Finding, Invariant, Scene};
 use super::property::Property;
 use crate::trace::{TraceEvent, TraceKind, VoteMark};
 
@@ -27,11 +26,11 @@ impl Invariant for VoteMonotonic {
         &PROPERTY
     }
 
-    fn inspect(&mut self, cluster: &ClusterModel, event: &TraceEvent) -> Option<Finding> {
+    fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
         if !matches!(event.kind, TraceKind::VoteSaved { .. } | TraceKind::Started { .. }) {
             return None;
         }
-        let (saved, time_us) = cluster.nodes.get(&event.node)?.vote?;
+        let (saved, time_us) = scene.node?.vote?;
         let stored = stored_vote(event);
         let order = |vote: VoteMark| (vote.term, vote.committed);
         if stored.is_some_and(|stored| order(stored) >= order(saved)) {
