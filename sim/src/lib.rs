@@ -7,5 +7,7 @@ compile_error!(
 );
 
 pub mod disk;
+pub mod checks;
+pub mod history_file;
 pub mod trace;
 pub mod verdict;

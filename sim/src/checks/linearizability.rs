@@ -1,0 +1,87 @@
+//! Linearizability: the history could have come from one copy of the data.
+//!
+//! Every operation must seem to take effect at one instant between its invocation and its answer
+//! (Herlihy and Wing, "Linearizability: a correctness condition for concurrent objects"). The
+//! path: a history is paired into [`calls`], split into independent [`groups`], each group is
+//! reduced to conditions and effects by the [`model`] and searched by the [`search`]; a failure is
+//! put in words by [`explain`].
+//!
+//! An operation of unknown outcome may take effect at any time after its invocation, or never;
+//! one without a completion is of unknown outcome; one that failed never takes effect.
+//!
+//! The search is exponential in the worst case, so each group has a budget of visited states. A
+//! group that spends it makes the verdict unknown, unless another group is a violation: an
+//! expensive group does not hide a cheap one. Left out: any knowledge of the cluster's inside.
+
+mod calls;
+mod explain;
+mod groups;
+mod model;
+mod search;
+
+use aspen_core::history::Event;
+
+pub use calls::HistoryError;
+
+use super::property::Property;
+use crate::verdict::{Verdict, Violation};
+
+/// What this check shows.
+pub const PROPERTY: Property = Property {
+    name: "linearizability",
+    source: "Herlihy and Wing 1990; Raft thesis, section 6.3",
+    claim: "every operation seems to take effect at one instant between its call and its answer",
+};
+
+/// How much a check may do before it gives up, in units that do not depend on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Most states that the linearizability search visits in one group of keys.
+    pub states_per_group: u64,
+}
+
+impl Default for Budget {
+    /// Enough for any history that the default workload makes; about a second at the very worst.
+    fn default() -> Self {
+        Self { states_per_group: 500_000 }
+    }
+}
+
+/// Judges a history by itself.
+///
+/// # Errors
+/// [`HistoryError`] when the history is not well formed.
+pub fn check(history: &[Event], budget: Budget) -> Result<Verdict, HistoryError> {
+    let calls = calls::pair(history)?;
+    let mut violations = Vec::new();
+    let mut reasons = Vec::new();
+    for group in groups::split(&calls) {
+        let model = model::Model::new(&group);
+        match search::sweep(&model, search::Foresight::Full, budget.states_per_group).0 {
+            search::Ending::Linearizable => {}
+            search::Ending::Stuck(stuck) => {
+                let (message, evidence) =
+                    explain::explain(&group, &model, stuck, budget.states_per_group);
+                violations.push(Violation {
+                    property: PROPERTY.name.to_owned(),
+                    source: PROPERTY.source.to_owned(),
+                    message,
+                    evidence,
+                });
+            }
+            search::Ending::GaveUp(reason) => {
+                reasons.push(format!("{} ({}): {reason}", PROPERTY.name, group.describe()));
+            }
+        }
+    }
+    Ok(if !violations.is_empty() {
+        Verdict::Invalid { violations }
+    } else if !reasons.is_empty() {
+        Verdict::Unknown { reason: reasons.join("; ") }
+    } else {
+        Verdict::Valid
+    })
+}
+
+#[cfg(test)]
+mod tests;

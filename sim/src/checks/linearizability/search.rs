@@ -1,0 +1,379 @@
+//! The search: one sweep over the events of a group, keeping every state that the cluster may be in.
+//!
+//! This is Wing and Gong's search as Lowe improved it ("Testing for linearizability", section 4:
+//! just-in-time linearization, with a memory of visited configurations), turned into a sweep, so
+//! that memory follows the number of operations that are open at once and not the length of the
+//! history. A [`Configuration`] is what the keys hold, and which of the open operations have taken
+//! effect. At an invocation an operation becomes open. At a completion the operation must have
+//! taken effect: configurations in which it has not are expanded by the open operations, in every
+//! order, until it has. When none is left, the history up to that completion is not linearizable.
+//!
+//! Four things make it fast, none of which changes the answer:
+//! - an operation that only reads takes effect as soon as its conditions hold: it changes nothing,
+//!   so whatever could follow can still follow;
+//! - a value that only one operation can write must not be overwritten while an operation that has
+//!   to see it has not taken effect: it could never come back;
+//! - of two configurations that differ in optional operations only, the one that has used fewer
+//!   of them is enough: it can do whatever the other can;
+//! - an optional operation is forgotten once nobody can notice it any more.
+//!
+//! A differential test holds this search against plain enumeration.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::model::{Cell, Model, NEVER, Step};
+
+/// How a sweep ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Every operation with an answer found its place.
+    Linearizable,
+    /// One did not.
+    Stuck(Stuck),
+    /// The budget of visited states was spent, or too many operations were open at once.
+    GaveUp(String),
+}
+
+/// Where the sweep found no way on.
+#[derive(Debug)]
+pub(crate) struct Stuck {
+    /// The step that completed without a place to take effect.
+    pub(crate) step: usize,
+    /// The longest linearization found: steps in the order in which they took effect.
+    pub(crate) order: Vec<usize>,
+    /// What the keys held after it.
+    pub(crate) values: Rc<[Cell]>,
+    /// The steps that were open and had not taken effect in it.
+    pub(crate) waiting: Vec<usize>,
+}
+
+/// Whether the sweep uses what comes later to abandon configurations early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Foresight {
+    /// It fails as soon as failure is certain.
+    Full,
+    /// It fails at the end of the shortest prefix that is not linearizable.
+    Blind,
+}
+
+/// Most operations that may be open at once in a group: the width of the mask.
+const SLOTS_MAX: u32 = u128::BITS;
+
+/// One state that the cluster may be in.
+#[derive(Clone, Debug)]
+struct Configuration {
+    /// The cell of each key.
+    values: Rc<[Cell]>,
+    /// The slots of the open steps that have taken effect.
+    taken: u128,
+    /// The end of its linearization in [`Sweep::chain`].
+    tail: u32,
+}
+
+/// What happens to a step, in the order in which it happens at one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Invoked,
+    Completed,
+    Retired,
+}
+
+struct Sweep<'m> {
+    model: &'m Model<'m>,
+    foresight: Foresight,
+    budget: u64,
+    visited: u64,
+    /// The event that the sweep has reached.
+    now: usize,
+    /// The step in each slot.
+    slots: Vec<usize>,
+    slot_of: Vec<u32>,
+    open: u128,
+    optional: u128,
+    readers: u128,
+    configurations: Vec<Configuration>,
+    /// Linearizations, as a forest of (parent, step); a configuration points at a node.
+    chain: Vec<(u32, u32)>,
+}
+
+/// The chain's root.
+const START: u32 = u32::MAX;
+
+/// Sweeps over one group. At most `budget` states are visited; their number is the second result.
+pub(crate) fn sweep(model: &Model<'_>, foresight: Foresight, budget: u64) -> (Ending, u64) {
+    let keys = model.cells.iter().map(|cell| cell.key + 1).max().unwrap_or(0);
+    let start = Configuration { values: (0..keys as Cell).collect(), taken: 0, tail: START };
+    let mut sweep = Sweep {
+        model,
+        foresight,
+        budget,
+        visited: 0,
+        now: 0,
+        slots: Vec::new(),
+        slot_of: vec![0; model.steps.len()],
+        open: 0,
+        optional: 0,
+        readers: 0,
+        configurations: vec![start],
+        chain: Vec::new(),
+    };
+    let ending = sweep.run().err().unwrap_or(Ending::Linearizable);
+    (ending, sweep.visited)
+}
+
+fn moments(model: &Model<'_>) -> Vec<(usize, Moment, usize)> {
+    let mut moments = Vec::with_capacity(model.steps.len() * 2);
+    for (number, step) in model.steps.iter().enumerate() {
+        moments.push((step.invoked, Moment::Invoked, number));
+        if step.leaves != NEVER {
+            let moment = if step.optional { Moment::Retired } else { Moment::Completed };
+            moments.push((step.leaves, moment, number));
+        }
+    }
+    moments.sort_unstable();
+    moments
+}
+
+impl Sweep<'_> {
+    fn run(&mut self) -> Result<(), Ending> {
+        for (event, moment, step) in moments(self.model) {
+            self.now = event;
+            match moment {
+                Moment::Invoked => self.invoke(step)?,
+                Moment::Completed => self.complete(step)?,
+                Moment::Retired => self.retire(step),
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, slot: u32) -> &Step {
+        &self.model.steps[self.slots[slot as usize]]
+    }
+
+    fn invoke(&mut self, number: usize) -> Result<(), Ending> {
+        let slot = (!self.open).trailing_zeros();
+        if slot == SLOTS_MAX {
+            let reason = format!("more than {SLOTS_MAX} operations are open at once");
+            return Err(Ending::GaveUp(reason));
+        }
+        if slot as usize == self.slots.len() {
+            self.slots.push(number);
+        } else {
+            self.slots[slot as usize] = number;
+        }
+        self.slot_of[number] = slot;
+        let step = &self.model.steps[number];
+        let bit = 1 << slot;
+        self.open |= bit;
+        self.optional |= if step.optional { bit } else { 0 };
+        if step.effects.is_empty() {
+            self.readers |= bit;
+            for configuration in &mut self.configurations {
+                if holds(self.model, step, &configuration.values) {
+                    take(configuration, slot, number, &mut self.chain);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, number: usize) -> Result<(), Ending> {
+        let bit = 1 << self.slot_of[number];
+        let (mut done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.configurations)
+            .into_iter()
+            .partition(|configuration| configuration.taken & bit != 0);
+        if !waiting.is_empty() {
+            let deepest = self.expand(waiting, bit, &mut done)?;
+            if done.is_empty() {
+                return Err(Ending::Stuck(self.stuck(number, deepest)));
+            }
+        }
+        self.configurations = done;
+        self.release(bit);
+        self.retire_taken();
+        Ok(())
+    }
+
+    /// Lets open steps take effect, in every order, until the one in slot `bit` has; such
+    /// configurations go to `done`. Gives back the configuration that had the most steps taken.
+    fn expand(
+        &mut self,
+        mut pending: Vec<Configuration>,
+        bit: u128,
+        done: &mut Vec<Configuration>,
+    ) -> Result<Configuration, Ending> {
+        let mut deepest = pending[0].clone();
+        let mut seen = BTreeSet::new();
+        while let Some(configuration) = pending.pop() {
+            if configuration.taken.count_ones() > deepest.taken.count_ones() {
+                deepest = configuration.clone();
+            }
+            let mut choices = self.open & !self.readers & !configuration.taken;
+            while choices != 0 {
+                let slot = choices.trailing_zeros();
+                choices &= choices - 1;
+                let Some(next) = self.apply(&configuration, slot) else { continue };
+                self.visited += 1;
+                if self.visited > self.budget {
+                    let reason = format!("gave up after {} visited states", self.budget);
+                    return Err(Ending::GaveUp(reason));
+                }
+                if next.taken & bit != 0 {
+                    done.push(next);
+                } else if seen.insert((next.taken, Rc::clone(&next.values))) {
+                    pending.push(next);
+                }
+            }
+        }
+        Ok(deepest)
+    }
+
+    /// The configuration after the step in `slot`, with every open read taken that then can be.
+    fn apply(&mut self, from: &Configuration, slot: u32) -> Option<Configuration> {
+        let step = self.step(slot);
+        if !holds(self.model, step, &from.values) {
+            return None;
+        }
+        let mut changed = false;
+        for effect in &step.effects {
+            let held = from.values[self.model.cells[*effect as usize].key];
+            if held != *effect {
+                changed = true;
+                if self.still_needed(held, from.taken | 1 << slot) {
+                    return None;
+                }
+            }
+        }
+        // An optional step that changes nothing is better kept.
+        if !changed && step.optional {
+            return None;
+        }
+        let mut next = from.clone();
+        if changed {
+            let mut values = from.values.to_vec();
+            for effect in &step.effects {
+                values[self.model.cells[*effect as usize].key] = *effect;
+            }
+            next.values = values.into();
+        }
+        take(&mut next, slot, self.slots[slot as usize], &mut self.chain);
+        let mut readers = self.open & self.readers & !next.taken;
+        while readers != 0 {
+            let slot = readers.trailing_zeros();
+            readers &= readers - 1;
+            if holds(self.model, self.step(slot), &next.values) {
+                take(&mut next, slot, self.slots[slot as usize], &mut self.chain);
+            }
+        }
+        Some(next)
+    }
+
+    /// Whether a cell that is about to be left, and that nobody can bring back, is a condition of
+    /// a step that has to take effect and has not.
+    fn still_needed(&self, cell: Cell, taken: u128) -> bool {
+        let facts = &self.model.cells[cell as usize];
+        if facts.writers != 1 || self.foresight == Foresight::Blind {
+            return false;
+        }
+        if facts.last_needed > self.now {
+            return true;
+        }
+        let mut waiting = self.open & !self.optional & !taken;
+        while waiting != 0 {
+            let slot = waiting.trailing_zeros();
+            waiting &= waiting - 1;
+            if self.step(slot).conditions.contains(&cell) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Frees slots, and drops configurations that another one makes superfluous.
+    fn release(&mut self, slots: u128) {
+        self.open &= !slots;
+        self.optional &= !slots;
+        self.readers &= !slots;
+        for configuration in &mut self.configurations {
+            configuration.taken &= !slots;
+        }
+        if self.configurations.len() > 1 {
+            self.reduce();
+        }
+    }
+
+    /// Forgets an optional step, if [`retire_taken`](Self::retire_taken) has not done so before and
+    /// given its slot to another one.
+    fn retire(&mut self, number: usize) {
+        let slot = self.slot_of[number];
+        if self.slots[slot as usize] == number {
+            self.release(1 << slot);
+        }
+    }
+
+    /// Frees the slots of optional steps that have taken effect in every configuration.
+    fn retire_taken(&mut self) {
+        let everywhere = self.configurations.iter().fold(self.optional, |all, one| all & one.taken);
+        if everywhere != 0 {
+            self.release(everywhere);
+        }
+    }
+
+    fn reduce(&mut self) {
+        let optional = self.optional;
+        let mut sorted = std::mem::take(&mut self.configurations);
+        sorted.sort_by(|a, b| {
+            let key =
+                |one: &Configuration| (one.taken & !optional, one.taken.count_ones(), one.taken);
+            a.values.cmp(&b.values).then_with(|| key(a).cmp(&key(b)))
+        });
+        let mut kept: Vec<Configuration> = Vec::with_capacity(sorted.len());
+        // Where the configurations begin that differ from the current one in optional steps only.
+        let mut family = 0;
+        for one in sorted {
+            let same_family = kept.get(family).is_some_and(|first| {
+                first.taken & !optional == one.taken & !optional && first.values == one.values
+            });
+            if !same_family {
+                family = kept.len();
+            }
+            let covered = |other: &Configuration| other.taken & !one.taken == 0;
+            if !kept[family..].iter().any(covered) {
+                kept.push(one);
+            }
+        }
+        self.configurations = kept;
+    }
+
+    fn stuck(&self, step: usize, deepest: Configuration) -> Stuck {
+        let mut order = Vec::new();
+        let mut at = deepest.tail;
+        while at != START {
+            let (parent, step) = self.chain[at as usize];
+            order.push(step as usize);
+            at = parent;
+        }
+        order.reverse();
+        let open =
+            (0..self.slots.len() as u32).filter(|slot| self.open & !deepest.taken & 1 << slot != 0);
+        Stuck {
+            step,
+            order,
+            values: deepest.values,
+            waiting: open.map(|slot| self.slots[slot as usize]).collect(),
+        }
+    }
+}
+
+fn holds(model: &Model<'_>, step: &Step, values: &[Cell]) -> bool {
+    !step.impossible
+        && step.conditions.iter().all(|cell| values[model.cells[*cell as usize].key] == *cell)
+}
+
+fn take(configuration: &mut Configuration, slot: u32, step: usize, chain: &mut Vec<(u32, u32)>) {
+    configuration.taken |= 1 << slot;
+    chain.push((configuration.tail, step as u32));
+    configuration.tail = (chain.len() - 1) as u32;
+}
