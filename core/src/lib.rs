@@ -6,16 +6,22 @@
 //!
 //! Left out on purpose: any knowledge of madsim, iroh or tokio, and any switch for tests.
 
+pub mod api;
+pub mod codec;
 pub mod command;
 pub mod history;
 pub mod limits;
 pub mod machine;
+pub mod network;
+pub mod node;
 pub mod runtime;
 pub mod storage;
 pub mod transport;
 pub mod types;
 pub mod volume;
 
+pub use api::{ClusterController, KeyValueStore};
+pub use node::{Node, NodeConfig};
 pub use runtime::Runtime;
 pub use transport::Transport;
 pub use types::{LogTime, NodeId, RaftConfig};

@@ -40,7 +40,7 @@ pub use open::{DATABASE, OpenError, UNFINISHED, open};
 pub use receive::{ReceivedSnapshot, SnapshotError, SnapshotReceiver};
 pub use snapshot::{ChunkError, OutgoingSnapshot, SnapshotData};
 pub use state_machine::{SnapshotBuilder, StateMachine};
-pub use store::{ScanPage, Store};
+pub use store::Store;
 
 use crate::runtime::Runtime;
 

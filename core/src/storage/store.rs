@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction, TableHandle};
 
+use crate::api::ScanPage;
 use crate::command::{Key, Value};
 use crate::limits;
 use crate::machine::digest::{Digests, RowsDigest};
@@ -31,15 +32,6 @@ impl<R: Runtime> Clone for Store<R> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone(), queue: self.queue.clone() }
     }
-}
-
-/// A page of a scan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScanPage {
-    /// Keys and values, in ascending order of the keys.
-    pub rows: Vec<(Key, Value)>,
-    /// Whether rows follow; the last key of this page is the next one's `after`.
-    pub more: bool,
 }
 
 type RowsView = ReadOnlyTable<&'static [u8], &'static [u8]>;
