@@ -46,7 +46,6 @@ pub struct VoteMark {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryMark {
     /// Where it stands.
-    #[serde(flatten)]
     pub position: Position,
     /// A hash of its payload.
     pub payload: u64,

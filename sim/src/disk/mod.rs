@@ -136,6 +136,12 @@ impl SimDisk {
         self.lock().used_bytes()
     }
 
+    /// Makes the disk a good one again: planned deaths and errors, slowness, lies and limits are
+    /// gone. What has happened to its bytes stays.
+    pub fn heal(&self) {
+        self.lock().heal();
+    }
+
     /// What the disk has been through since it was built.
     pub fn counters(&self) -> DiskCounters {
         self.lock().counters
