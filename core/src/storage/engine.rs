@@ -10,21 +10,16 @@
 use std::sync::Arc;
 
 use openraft::EntryPayload;
-use redb::{
-    Durability as Sync, ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction,
-};
+use redb::{Durability as RedbDurability, ReadableTableMetadata, WriteTransaction};
 
 use crate::command::{Reply, SessionId};
-use crate::limits;
 use crate::machine::Machine;
 use crate::machine::digest::Digests;
-use crate::storage::encoding;
 use crate::storage::error::StorageError;
+use crate::storage::generation::{self, Generation};
 use crate::storage::shared::{Shadow, Shared};
 use crate::storage::snapshot::SnapshotEnd;
-use crate::storage::tables::{
-    self, BytesTable, Generation, LOG, META, MachineRow, MetaTable, NumbersTable, RowsTable,
-};
+use crate::storage::tables::{self, LOG, META, MachineRow, MetaTable, NumbersTable, RowsTable};
 use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Vote};
 use crate::volume::Durability;
 
@@ -109,7 +104,7 @@ pub(crate) fn run(
     let mut ledger = shared.ledger();
     let mut txn = shared.begin_write()?;
     if durability == Durability::Visible {
-        txn.set_durability(Sync::None)?;
+        txn.set_durability(RedbDurability::None)?;
     }
     let mut transaction = Transaction::new(&txn, &mut ledger);
     for work in group {
@@ -277,7 +272,7 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         let rows = self.txn.open_table(generation.rows())?;
         assert_eq!(rows.len()?, end.rows, "the receiver counted the rows that it wrote");
         let sessions = self.txn.open_table(generation.sessions())?;
-        let machine = load_machine(&sessions, end)?;
+        let machine = generation::load_machine(&sessions, end)?;
         self.ledger.machine = machine;
         self.ledger.generation = shadow.number();
         self.ledger.applied = meta.last_log_id;
@@ -286,8 +281,7 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         self.changes.membership = true;
         let index = meta.last_log_id.map_or(0, |log_id| log_id.index);
         self.changes.digests.push((index, self.ledger.machine.digests()));
-        // Two snapshots in one group: the first one's generation has never been seen.
-        assert!(self.changes.adopted.is_none(), "one install at a time is waited for");
+        assert!(self.changes.adopted.is_none(), "openraft waits for one install at a time");
         self.changes.adopted = Some(shadow.clone());
         Ok(())
     }
@@ -306,8 +300,9 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
             let membership = self.ledger.membership.clone();
             tables::put_record(self.meta()?, tables::MEMBERSHIP, &membership)?;
         }
-        let reach = self.ledger.last.max(self.ledger.applied).map(|log_id| log_id.index);
-        let reached = committed.map(|log_id| log_id.index) <= reach;
+        let index = |log_id: Option<LogId>| log_id.map(|log_id| log_id.index);
+        let reach = index(self.ledger.last).max(index(self.ledger.applied));
+        let reached = index(committed) <= reach;
         if reached && committed != self.ledger.committed {
             tables::put_record(self.meta()?, tables::COMMITTED, &committed)?;
             self.ledger.committed = committed;
@@ -325,7 +320,9 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         for (SessionId(id), row) in changes {
             match row {
                 None => drop(sessions.remove(id)?),
-                Some(row) => drop(sessions.insert(id, seal_session(id, &row).as_slice())?),
+                Some(row) => {
+                    drop(sessions.insert(id, generation::seal_session(id, &row).as_slice())?)
+                }
             }
         }
         Ok(())
@@ -367,59 +364,4 @@ impl Ledger {
             sessions: self.machine.sessions().digest(),
         }
     }
-}
-
-/// Seals the row of a session.
-pub(crate) fn seal_session(id: u64, row: &[u8]) -> Vec<u8> {
-    let hash = crate::machine::digest::RowHash::of(&tables::number_key(id), row);
-    encoding::seal_hashed(row, hash)
-}
-
-/// Reads the sessions back and compares their digest with the one that was stored.
-pub(crate) fn load_machine(
-    sessions: &(impl ReadableTable<u64, &'static [u8]> + TableHandle),
-    end: &SnapshotEnd,
-) -> Result<Machine, StorageError> {
-    let table = sessions.name();
-    let mut rows = Vec::new();
-    for row in sessions.iter()? {
-        let (id, sealed) = row?;
-        let (row, _) = tables::unseal(table, &tables::number_key(id.value()), sealed.value())?;
-        rows.push((SessionId(id.value()), row.to_vec()));
-    }
-    let borrowed = rows.iter().map(|(id, row)| (*id, row.as_slice()));
-    let machine = Machine::load(end.log_time, end.content, borrowed);
-    let machine = machine.map_err(|(SessionId(id), reason)| {
-        tables::unreadable(table, &tables::number_key(id), reason)
-    })?;
-    let (stored, computed) = (end.session_digest, machine.sessions().digest());
-    if stored != computed {
-        let (stored, computed) = (stored.short(), computed.short());
-        return Err(StorageError::Digest { what: "session", stored, computed });
-    }
-    Ok(machine)
-}
-
-/// Removes a slice of a generation that nothing names; says whether it is gone.
-///
-/// # Errors
-/// The database's.
-pub(crate) fn drop_slice(shared: &Shared, number: u64) -> Result<bool, StorageError> {
-    let generation = Generation::named(number);
-    let mut txn = shared.begin_write()?;
-    txn.set_durability(Sync::None)?;
-    let mut rows: BytesTable<'_> = txn.open_table(generation.rows())?;
-    let end = rows.iter()?.nth(limits::DROP_SLICE_ROWS - 1);
-    let end = end.transpose()?.map(|(key, _)| key.value().to_vec());
-    if let Some(end) = end {
-        rows.retain_in(..=end.as_slice(), |_, _| false)?;
-        drop(rows);
-        txn.commit()?;
-        return Ok(false);
-    }
-    drop(rows);
-    txn.delete_table(generation.rows())?;
-    txn.delete_table(generation.sessions())?;
-    txn.commit()?;
-    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! The storage: log, vote and state machine in one redb file.
 //!
-//! [`open`] finds or creates the database in a [`Volume`](crate::Volume) and starts the one task
+//! [`open()`] finds or creates the database in a [`Volume`](crate::Volume) and starts the one task
 //! that writes to it. What it gives are three handles to the same storage: [`LogStore`] and
 //! [`StateMachine`] are openraft's, [`Store`] is for everybody who reads.
 //!
@@ -22,6 +22,7 @@
 pub mod encoding;
 mod engine;
 mod error;
+mod generation;
 mod log;
 mod open;
 mod queue;

@@ -19,15 +19,16 @@ use redb::{
 use crate::limits;
 use crate::runtime::Runtime;
 use crate::storage::Storage;
-use crate::storage::engine::{self, Ledger};
+use crate::storage::engine::Ledger;
 use crate::storage::error::StorageError;
+use crate::storage::generation::{self, Generation};
 use crate::storage::log::LogStore;
 use crate::storage::queue::Queue;
 use crate::storage::shared::{Applied, Memory, Shared};
 use crate::storage::snapshot::SnapshotEnd;
 use crate::storage::state_machine::StateMachine;
 use crate::storage::store::Store;
-use crate::storage::tables::{self, Generation, LOG, META, MachineRow};
+use crate::storage::tables::{self, LOG, META, MachineRow};
 use crate::storage::tail::Tail;
 use crate::storage::writer::Writer;
 use crate::types::{Entry, RaftConfig};
@@ -159,7 +160,7 @@ fn recover_records(
     let tail = recover_tail(txn, meta)?;
     let sessions = txn.open_table(Generation::named(machine.generation).sessions())?;
     let ledger = Ledger {
-        machine: engine::load_machine(&sessions, &SnapshotEnd::of(machine, 0, 0))?,
+        machine: generation::load_machine(&sessions, &SnapshotEnd::of(machine, 0, 0))?,
         applied: machine.applied,
         membership: tables::record(meta, tables::MEMBERSHIP)?.unwrap_or_default(),
         generation: machine.generation,

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use crate::machine::digest::{RowHash, RowsDigest};
 use crate::runtime::Runtime;
 use crate::storage::encoding;
-use crate::storage::engine::{self, Slice, Work};
+use crate::storage::engine::{Slice, Work};
 use crate::storage::error::StorageError;
+use crate::storage::generation;
 use crate::storage::queue::Queue;
 use crate::storage::shared::Shadow;
 use crate::storage::snapshot::{Chunk, ChunkError, SnapshotData, SnapshotEnd};
@@ -172,7 +173,7 @@ impl<R: Runtime> SnapshotReceiver<R> {
             self.came.session_digest.insert(RowHash::of(&tables::number_key(id), &row));
             self.came.sessions += 1;
             self.last_session = Some(id);
-            sealed.push((id, engine::seal_session(id, &row)));
+            sealed.push((id, generation::seal_session(id, &row)));
         }
         Ok(sealed)
     }

@@ -1,7 +1,7 @@
 //! What every handle of one storage shares: the database, and what memory knows of it.
 //!
 //! [`Memory`] is what readers see. It changes when an operation is accepted (the log's tail) or
-//! when its transaction has committed (everything else). The [`Ledger`](super::engine::Ledger)
+//! when its transaction has committed (everything else). The [`Ledger`]
 //! is what the running transaction sees; only one runs at a time.
 
 use std::collections::VecDeque;
@@ -136,10 +136,11 @@ impl Shared {
     }
 
     /// Closes the database; every later operation fails with [`StorageError::Closed`].
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
         self.fail(StorageError::Closed);
         let database = self.database.write().expect(UNPOISONED).take();
         drop(database);
+        Ok(())
     }
 }
 

@@ -17,8 +17,9 @@ use crate::limits;
 use crate::machine::digest::RowsDigest;
 use crate::storage::encoding::{self, DecodeError};
 use crate::storage::error::StorageError;
+use crate::storage::generation::Generation;
 use crate::storage::receive::ReceivedSnapshot;
-use crate::storage::tables::{self, Generation, MachineRow};
+use crate::storage::tables::{self, MachineRow};
 use crate::types::{LogTime, SnapshotMeta, StoredMembership};
 
 /// The data of a snapshot, from either end of its way.

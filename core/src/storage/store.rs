@@ -13,13 +13,13 @@ use crate::command::{Key, Value};
 use crate::limits;
 use crate::machine::digest::{Digests, RowsDigest};
 use crate::runtime::Runtime;
-use crate::storage::engine;
 use crate::storage::error::StorageError;
+use crate::storage::generation::{self, Generation};
 use crate::storage::queue::Queue;
 use crate::storage::receive::SnapshotReceiver;
 use crate::storage::shared::{Shadow, Shared};
 use crate::storage::snapshot::SnapshotEnd;
-use crate::storage::tables::{self, Generation, MachineRow};
+use crate::storage::tables::{self, MachineRow};
 use crate::types::{LogId, LogTime};
 
 /// A handle for reading. Cloning is cheap and gives another handle to the same storage.
@@ -183,5 +183,5 @@ fn verify_machine(txn: &ReadTransaction, rows: &RowsView) -> Result<(), StorageE
         return Err(StorageError::Digest { what: "content", stored, computed });
     }
     let sessions = txn.open_table(Generation::named(machine.generation).sessions())?;
-    engine::load_machine(&sessions, &SnapshotEnd::of(&machine, 0, 0)).map(drop)
+    generation::load_machine(&sessions, &SnapshotEnd::of(&machine, 0, 0)).map(drop)
 }

@@ -54,44 +54,7 @@ pub(crate) struct MachineRow {
     pub(crate) sessions: RowsDigest,
 }
 
-/// The names of one generation's tables.
-pub(crate) struct Generation {
-    /// Keys and values.
-    pub(crate) rows: String,
-    /// Sessions under their ids.
-    pub(crate) sessions: String,
-}
-
-const ROWS_PREFIX: &str = "rows.";
-const SESSIONS_PREFIX: &str = "sessions.";
-
-impl Generation {
-    /// The names of a generation's tables.
-    pub(crate) fn named(number: u64) -> Self {
-        Self {
-            rows: format!("{ROWS_PREFIX}{number}"),
-            sessions: format!("{SESSIONS_PREFIX}{number}"),
-        }
-    }
-
-    /// The number of the generation that a table belongs to, if it belongs to one.
-    pub(crate) fn of_table(name: &str) -> Option<u64> {
-        let number = name.strip_prefix(ROWS_PREFIX).or_else(|| name.strip_prefix(SESSIONS_PREFIX));
-        number.and_then(|number| number.parse().ok())
-    }
-
-    /// The table of keys and values.
-    pub(crate) fn rows(&self) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
-        TableDefinition::new(&self.rows)
-    }
-
-    /// The table of sessions.
-    pub(crate) fn sessions(&self) -> TableDefinition<'_, u64, &'static [u8]> {
-        TableDefinition::new(&self.sessions)
-    }
-}
-
-/// The bytes that a log entry is sealed under.
+/// The bytes that a row under a number is sealed under.
 pub(crate) fn number_key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
@@ -140,7 +103,7 @@ pub(crate) fn record<T: DeserializeOwned>(
     unseal_record(META.name(), name.as_bytes(), row.value()).map(Some)
 }
 
-/// Opens a table of a read transaction; a table that was never written to is not there.
+/// Opens the table of records for reading.
 pub(crate) fn open_meta(
     txn: &ReadTransaction,
 ) -> Result<ReadOnlyTable<&'static str, &'static [u8]>, StorageError> {

@@ -20,6 +20,7 @@ use crate::limits;
 use crate::runtime::Runtime;
 use crate::storage::engine::{self, Work};
 use crate::storage::error::StorageError;
+use crate::storage::generation;
 use crate::storage::queue::{Answer, Operation};
 use crate::storage::shared::Shared;
 use crate::types::RaftConfig;
@@ -95,7 +96,9 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
             Err(failure) => Err(failure),
         };
         if answers.iter().any(|answer| matches!(answer, Answer::Closed(_))) {
-            self.shared.close();
+            // Closing writes to the disk, too, so it runs where transactions run.
+            let closed = self.transact(Durability::Synced, Shared::close).await;
+            drop(closed);
         }
         let (mut replies, failure) = match result {
             Ok(replies) => (replies.into_iter(), None),
@@ -125,7 +128,7 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
     async fn drop_slice(&mut self, generation: u64) {
         let sliced = match self.shared.check() {
             Ok(()) => {
-                let slice = move |shared: &Shared| engine::drop_slice(shared, generation);
+                let slice = move |shared: &Shared| generation::drop_slice(shared, generation);
                 self.transact(Durability::Visible, slice).await
             }
             Err(failure) => Err(failure),
