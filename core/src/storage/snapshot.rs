@@ -120,15 +120,10 @@ enum Stage {
 }
 
 impl OutgoingSnapshot {
-    /// A view of what a read transaction sees; `None` while nothing has been applied.
-    pub(crate) fn open(
-        txn: &ReadTransaction,
-    ) -> Result<Option<(SnapshotMeta, Self)>, StorageError> {
+    /// A view of what a read transaction sees, and what it covers.
+    pub(crate) fn open(txn: &ReadTransaction) -> Result<(SnapshotMeta, Self), StorageError> {
         let meta = tables::open_meta(txn)?;
         let machine = tables::record::<MachineRow>(&meta, tables::MACHINE)?.unwrap_or_default();
-        if machine.applied.is_none() {
-            return Ok(None);
-        }
         let membership = tables::record::<StoredMembership>(&meta, tables::MEMBERSHIP)?;
         let last_membership = membership.unwrap_or_default();
         let snapshot_meta = SnapshotMeta { last_log_id: machine.applied, last_membership };
@@ -138,7 +133,7 @@ impl OutgoingSnapshot {
         let stage = Stage::Rows { after: None };
         let (ordinal, rows_sent, sessions_sent) = (0, 0, 0);
         let outgoing = Self { rows, sessions, machine, stage, ordinal, rows_sent, sessions_sent };
-        Ok(Some((snapshot_meta, outgoing)))
+        Ok((snapshot_meta, outgoing))
     }
 
     /// The next chunk, or `None` after the last.

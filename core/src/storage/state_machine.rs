@@ -39,15 +39,12 @@ impl<R: Runtime> StateMachine<R> {
         Self { shared, queue }
     }
 
-    /// The state machine as it is now; `None` while it has applied nothing.
-    fn view(&self) -> Result<Option<Snapshot<SnapshotData>>, StorageError> {
+    /// The state machine as it is now.
+    fn view(&self) -> Result<Snapshot<SnapshotData>, StorageError> {
         self.shared.check()?;
         let view = self.shared.begin_read().and_then(|txn| OutgoingSnapshot::open(&txn));
-        let view = self.shared.guard(view)?;
-        Ok(view.map(|(meta, outgoing)| Snapshot {
-            meta,
-            snapshot: SnapshotData::Outgoing(Box::new(outgoing)),
-        }))
+        let (meta, outgoing) = self.shared.guard(view)?;
+        Ok(Snapshot { meta, snapshot: SnapshotData::Outgoing(Box::new(outgoing)) })
     }
 
     /// Applies what was collected and answers those who wait for it.
@@ -127,7 +124,7 @@ impl<R: Runtime> RaftStateMachine<RaftConfig<R>> for StateMachine<R> {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         // The view is taken here, not by the build: it must be of this moment.
-        SnapshotBuilder { view: self.view().transpose() }
+        SnapshotBuilder { view: Some(self.view()) }
     }
 
     async fn install_snapshot(
@@ -146,7 +143,9 @@ impl<R: Runtime> RaftStateMachine<RaftConfig<R>> for StateMachine<R> {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<SnapshotData>>> {
-        Ok(self.view()?)
+        // Any moment's view is a snapshot; one of nothing would be of no use to anybody.
+        let view = self.view()?;
+        Ok(view.meta.last_log_id.is_some().then_some(view))
     }
 }
 
@@ -154,7 +153,6 @@ impl<R: Runtime> RaftSnapshotBuilder<RaftConfig<R>> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<SnapshotData>> {
-        let nothing = || io::Error::other("nothing has been applied, so there is no snapshot");
-        Ok(self.view.take().ok_or_else(nothing)??)
+        Ok(self.view.take().expect("openraft builds once with each builder")?)
     }
 }
