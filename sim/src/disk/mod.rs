@@ -136,6 +136,13 @@ impl SimDisk {
         self.lock().used_bytes()
     }
 
+    /// Takes back every fault that is still to come: planned deaths, I/O errors that were not met,
+    /// slow and lying syncs, and a capacity other than the configured one. What has happened stays:
+    /// a dead disk is dead until a kill or a power failure settles it.
+    pub fn heal(&self) {
+        self.lock().heal();
+    }
+
     /// What the disk has been through since it was built.
     pub fn counters(&self) -> DiskCounters {
         self.lock().counters
