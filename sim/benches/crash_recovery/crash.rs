@@ -1,13 +1,9 @@
 //! One crash, drawn: where it strikes, how the machine ends, and what survives.
 
-use aspen_sim::disk::{
-    Death, DeathFrom, DiskConfig, InFlight, Kill, Lie, PowerFailure, SimDisk, Survive,
-};
+use aspen_sim::disk::{Death, DeathFrom, InFlight, Kill, PowerFailure, SimDisk, Survive};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-/// Cycles on one disk, before a fresh one is taken.
-pub(crate) const CYCLES_PER_DISK: u64 = 20;
 /// Longest wait for the death, in operations that change something: some dozens of commits.
 const WORK_OPERATIONS_MAX: u64 = 250;
 /// The same, while the store opens or is created.
@@ -110,13 +106,4 @@ fn draw_survival(random: &mut ChaCha8Rng) -> Survive {
         4 | 5 => Survive::Sectors { sector_bytes: 4096, keep_percent },
         _ => Survive::Sectors { sector_bytes: 512, keep_percent },
     }
-}
-
-/// A fresh disk.
-pub(crate) fn new_disk(random: &mut ChaCha8Rng, lying: bool) -> SimDisk {
-    let disk = SimDisk::new(DiskConfig { seed: random.random(), ..DiskConfig::default() });
-    if lying {
-        disk.lie(Some(Lie { one_in: 2, seed: random.random() }));
-    }
-    disk
 }

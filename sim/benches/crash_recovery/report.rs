@@ -17,6 +17,9 @@ pub(crate) enum Failing {
     Unusable,
 }
 
+/// A cycle that went wrong, and what there is to say about it.
+pub(crate) type Failed = (Failing, String);
+
 /// Counts of all cycles.
 #[derive(Debug, Default)]
 pub(crate) struct Report {

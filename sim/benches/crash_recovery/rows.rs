@@ -4,18 +4,18 @@
 //! it goes, and the model is replayed up to there and compared row by row.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aspen_core::Volume;
 use aspen_sim::disk::{SimDisk, SimFile, SimVolume};
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
-use crate::crash::{CYCLES_PER_DISK, Crash, new_disk};
-use crate::report::{Failing, Report};
+use crate::chain;
+use crate::crash::Crash;
+use crate::report::{Failed, Failing, Report};
 
 type Rows = BTreeMap<u64, Vec<u8>>;
 type Table = TableDefinition<'static, u64, &'static [u8]>;
@@ -145,40 +145,16 @@ impl Model {
 
 /// Runs the cycles.
 pub(crate) fn run(cycles: u64, seed: u64, lying_disk: bool) -> Report {
-    let mut report = Report::default();
-    let mut chain = 0;
-    while report.cycles < cycles {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(chain);
-        let disk = new_disk(&mut random, lying_disk);
-        let mut model = Model::default();
-        let length = CYCLES_PER_DISK.min(cycles - report.cycles);
-        for cycle in 0..length {
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                run_cycle(&disk, model.clone(), &mut random, &mut report)
-            }));
-            report.cycles += 1;
-            match outcome.unwrap_or(Err((Failing::Wrong, "panicked".to_owned()))) {
-                Ok(recovered) => model = recovered,
-                Err((failing, note)) => {
-                    report.fail(failing, format!("disk {chain}, cycle {cycle}: {note}"));
-                    break;
-                }
-            }
-        }
-        report.add_disk(&disk.counters());
-        chain += 1;
-    }
-    report
+    chain::run(cycles, seed, lying_disk, run_cycle)
 }
 
 /// One crash and the recovery after it; what is there afterwards.
-fn run_cycle(
+async fn run_cycle(
     disk: &SimDisk,
     base: Model,
     random: &mut ChaCha8Rng,
     report: &mut Report,
-) -> Result<Model, (Failing, String)> {
+) -> Result<Model, Failed> {
     let crash = Crash::at_work(random);
     crash.plan(disk);
     let (mut asked, mut acknowledged) = (Vec::new(), base.number);
@@ -218,7 +194,7 @@ fn crash_in_open(
     disk: &SimDisk,
     random: &mut ChaCha8Rng,
     report: &mut Report,
-) -> Result<(), (Failing, String)> {
+) -> Result<(), Failed> {
     let crash = Crash::in_open(random);
     crash.plan(disk);
     let opened = open(&disk.mount());
@@ -230,11 +206,7 @@ fn crash_in_open(
     Ok(())
 }
 
-fn recover(
-    disk: &SimDisk,
-    random: &mut ChaCha8Rng,
-    report: &mut Report,
-) -> Result<Model, (Failing, String)> {
+fn recover(disk: &SimDisk, random: &mut ChaCha8Rng, report: &mut Report) -> Result<Model, Failed> {
     let (database, repaired) = open(&disk.mount()).map_err(|error| (Failing::Unusable, error))?;
     report.repaired += u64::from(repaired);
     let model = Model::read(&database).map_err(|error| (Failing::Unusable, error.to_string()));
@@ -250,7 +222,7 @@ fn compare(
     asked: &[Transaction],
     acknowledged: u64,
     recovered: Model,
-) -> Result<Model, (Failing, String)> {
+) -> Result<Model, Failed> {
     if recovered.number < acknowledged {
         let note = format!("{acknowledged} acknowledged, {} found", recovered.number);
         return Err((Failing::Lost, note));

@@ -10,68 +10,23 @@ use std::time::Duration;
 
 use aspen_core::storage::{self, Storage};
 use aspen_sim::disk::{SimDisk, SimVolume};
+use aspen_transport_sim::SimRuntime;
 use aspen_transport_sim::runtime::machine::register_node;
 use aspen_transport_sim::streams::stream;
-use aspen_transport_sim::{SimRuntime, run_isolated};
 use madsim::runtime::{Handle, NodeHandle};
 use openraft::AsyncRuntime;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::crash::{CYCLES_PER_DISK, Crash, new_disk};
+use crate::chain;
+use crate::crash::Crash;
 use crate::driver::{Ledger, SharedLedger, drive, observe};
 use crate::model::Model;
-use crate::report::{Failing, Report};
+use crate::report::{Failed, Failing, Report};
 
-type Failed = (Failing, String);
-
-/// Runs the cycles, each disk in a run of its own.
+/// Runs the cycles.
 pub(crate) fn run(cycles: u64, seed: u64, lying_disk: bool) -> Report {
-    let mut report = Report::default();
-    let mut chain = 0;
-    while report.cycles < cycles {
-        let length = CYCLES_PER_DISK.min(cycles - report.cycles);
-        let random = stream(seed, "crash and recover", &[chain]);
-        let run_seed = seed.wrapping_mul(1_000_003).wrapping_add(chain);
-        match run_isolated(run_seed, move || run_chain(length, random, lying_disk)) {
-            Ok((part, failed)) => {
-                report.add(part);
-                if let Some((failing, note)) = failed {
-                    report.fail(failing, format!("disk {chain}, {note}"));
-                }
-            }
-            Err(panic) => {
-                report.cycles += 1;
-                report.fail(Failing::Wrong, format!("disk {chain}: {panic}"));
-            }
-        }
-        chain += 1;
-    }
-    report
-}
-
-/// The lives of one disk, up to the first that goes wrong.
-async fn run_chain(
-    length: u64,
-    mut random: ChaCha8Rng,
-    lying_disk: bool,
-) -> (Report, Option<Failed>) {
-    let mut report = Report::default();
-    let disk = new_disk(&mut random, lying_disk);
-    let mut model = Model::default();
-    let mut failed = None;
-    for cycle in 0..length {
-        report.cycles += 1;
-        match run_cycle(&disk, model, &mut random, &mut report).await {
-            Ok(recovered) => model = recovered,
-            Err((failing, note)) => {
-                failed = Some((failing, format!("cycle {cycle}: {note}")));
-                break;
-            }
-        }
-    }
-    report.add_disk(&disk.counters());
-    (report, failed)
+    chain::run(cycles, seed, lying_disk, run_cycle)
 }
 
 /// One crash, perhaps more of them before the storage is open again, and the recovery after it;

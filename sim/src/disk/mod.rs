@@ -136,8 +136,9 @@ impl SimDisk {
         self.lock().used_bytes()
     }
 
-    /// Makes the disk a good one again: planned deaths and errors, slowness, lies and limits are
-    /// gone. What has happened to its bytes stays.
+    /// Takes back every fault that is still to come: planned deaths, I/O errors that were not met,
+    /// slow and lying syncs, and a capacity other than the configured one. What has happened stays:
+    /// a dead disk is dead until a kill or a power failure settles it.
     pub fn heal(&self) {
         self.lock().heal();
     }

@@ -82,6 +82,15 @@ impl DiskState {
         }
     }
 
+    pub(super) fn heal(&mut self) {
+        self.capacity_bytes = self.config.capacity_bytes;
+        self.slow = None;
+        self.lie = None;
+        self.io_faults.clear();
+        self.countdown = None;
+        self.countdown_from_mount = None;
+    }
+
     // How lives begin and end.
 
     pub(super) fn mount(&mut self) -> (u64, Vec<Job>) {

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 
 use aspen_core::Volume;
-use aspen_sim::disk::{DiskFailure, IoFault, IoOperation, Lie, SimDisk, Survive};
+use aspen_sim::disk::{
+    Death, DeathFrom, DiskFailure, IoFault, IoOperation, Lie, SimDisk, SlowSync, Survive,
+};
 use redb::StorageBackend;
 
 use super::{content, disk_with, lose_power, reason};
@@ -101,4 +103,25 @@ fn a_read_past_the_end_fails() {
     let (_, file) = disk_with(b"old");
     assert_eq!(file.read(1, &mut [0; 3]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     assert_eq!(file.read(u64::MAX, &mut [0]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn healing_takes_back_every_fault_that_is_still_to_come() {
+    let (disk, file) = disk_with(b"old");
+    disk.die_at(Death { from: DeathFrom::Now, after_operations: 0, seed: 1 });
+    disk.die_at(Death { from: DeathFrom::NextMount, after_operations: 0, seed: 1 });
+    for operation in [IoOperation::Read, IoOperation::Write, IoOperation::Sync] {
+        fail(&disk, operation, 0);
+    }
+    disk.lie(Some(Lie { one_in: 1, seed: 1 }));
+    disk.set_slow(Some(SlowSync { factor: 1, extra_us: 1 }));
+    disk.fill(0);
+    disk.heal();
+    file.read(0, &mut [0]).unwrap();
+    file.write(PAGE as u64, b"new").unwrap();
+    file.sync_data().unwrap();
+    lose_power(&disk, Survive::Nothing);
+    assert_eq!(content(&disk)[PAGE..], *b"new");
+    disk.mount().sync_folder().unwrap();
+    assert_eq!(disk.free_space(), u64::MAX);
 }
