@@ -1,4 +1,5 @@
 //! What the tests that span crates share.
 
 pub mod file_volume;
+pub mod simulated_network;
 pub mod transport_conformance;

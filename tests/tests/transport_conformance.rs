@@ -1,46 +1,9 @@
 //! The simulated network under the laws that every transport must keep.
 
 use std::future::Future;
-use std::time::Duration;
 
-use aspen_core::NodeId;
-use aspen_tests::transport_conformance::World;
-use aspen_transport_sim::{LinkLaw, Network, SimRuntime, SimTransport, run_isolated};
-
-#[derive(Clone)]
-struct SimWorld {
-    network: Network,
-    law: LinkLaw,
-}
-
-impl World for SimWorld {
-    type Runtime = SimRuntime;
-    type Transport = SimTransport;
-
-    async fn start(&self, node: NodeId) -> SimTransport {
-        self.network.endpoint(node)
-    }
-
-    async fn kill(&self, node: NodeId) {
-        self.network.close(node);
-    }
-
-    async fn cut(&self, from: NodeId, to: NodeId) {
-        self.network.cut(from, to);
-    }
-
-    async fn heal(&self, from: NodeId, to: NodeId) {
-        self.network.heal(from, to);
-    }
-
-    fn idle_timeout(&self) -> Duration {
-        Duration::from_micros(self.law.idle_timeout_us.into())
-    }
-
-    fn patience(&self) -> Duration {
-        Duration::from_millis(500)
-    }
-}
+use aspen_tests::simulated_network::SimWorld;
+use aspen_transport_sim::{LinkLaw, run_isolated};
 
 /// A healthy network, one whose delays vary wildly, and one without any delay.
 fn networks() -> [LinkLaw; 3] {
@@ -64,10 +27,7 @@ where
 {
     for (kind, link_law) in networks().into_iter().enumerate() {
         for seed in 0..4 {
-            let run = run_isolated(seed, move || {
-                let network = Network::new(seed, link_law);
-                law(SimWorld { network, law: link_law })
-            });
+            let run = run_isolated(seed, move || law(SimWorld::new(seed, link_law)));
             if let Err(panicked) = run {
                 panic!("network {kind}, seed {seed}: {panicked}");
             }

@@ -41,7 +41,8 @@ impl std::fmt::Display for RunPanicked {
 
 impl std::error::Error for RunPanicked {}
 
-/// Runs one simulation to its end and returns what its future returns.
+/// Runs one simulation to its end and returns what its future returns. `make` is called inside the
+/// run: it may already start tasks and networks.
 ///
 /// `seed` is the executor's: from it madsim draws which ready task runs next. Tasks on machines
 /// that are not registered draw from a stream of this seed, too. Nested runs are not possible:

@@ -86,7 +86,9 @@ impl State {
     fn keep_travelling(&mut self, now_us: u64, stream: u64, side: Side, kept: usize) {
         let Some(open) = self.streams.get_mut(&stream) else { return };
         let (link, lane) = (open.link_to(side), open.lane);
-        let lost: Vec<(u64, Item)> = open.pipe(side).travelling.drain(kept..).collect();
+        let pipe = open.pipe(side);
+        let lost: Vec<(u64, Item)> = pipe.travelling.drain(kept..).collect();
+        pipe.lost += lost.len();
         for (_, item) in &lost {
             let letter = item_letter(link, lane, stream, item);
             self.note(now_us, letter, Fate::Dropped(DropReason::Broken));

@@ -19,6 +19,9 @@ impl State {
         let letter = item_letter(link_id, lane, stream, &item);
         self.note(now_us, letter, Fate::Sent);
         if severed {
+            if let Some(open) = self.streams.get_mut(&stream) {
+                open.pipe(side).lost += 1;
+            }
             return self.note(now_us, letter, Fate::Dropped(DropReason::Broken));
         }
         let link = self.link(link_id);

@@ -103,6 +103,9 @@ pub(super) struct Pipe {
     pub(super) planned: bool,
     /// Whether the head waits for a cut link to heal.
     pub(super) blocked: bool,
+    /// Frames that a break lost. Nobody will acknowledge them, so they fill the window until the
+    /// sender is told; else it could send for ever in no time.
+    pub(super) lost: usize,
     /// Arrived and unread.
     pub(super) arrived: VecDeque<Bytes>,
     /// What the receiver sees after the last frame that arrived.
@@ -169,7 +172,7 @@ impl Pipe {
         if let Some(reason) = self.refusing {
             return Poll::Ready(Err(broken(reason)));
         }
-        if self.travelling.len() + self.arrived.len() >= window_frames {
+        if self.travelling.len() + self.lost + self.arrived.len() >= window_frames {
             self.writer = Some(waker.clone());
             return Poll::Pending;
         }
