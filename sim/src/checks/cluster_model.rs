@@ -108,14 +108,13 @@ impl ClusterModel {
             TraceKind::Flushed { position } => node.flush(*position, time_us),
             TraceKind::Truncated { after } => node.truncate(*after, time_us),
             TraceKind::Purged { upto } => node.purge(*upto),
-            TraceKind::Committed { position } => {
-                self.learn_committed(id, *position, time_us);
-                self.commit(id, *position, time_us);
-            }
+            TraceKind::Committed { position } => self.learn_committed(id, *position, time_us),
             TraceKind::Applied { entry, .. } => {
-                self.learn_committed(id, entry.position, time_us);
-                self.commit(id, entry.position, time_us);
-                self.node_mut(id).applied = Some((entry.position, time_us));
+                node.applied = Some((entry.position, time_us));
+                let known = node.committed.map(|(last, _)| last.index);
+                if known.is_none_or(|known| known < entry.position.index) {
+                    self.learn_committed(id, entry.position, time_us);
+                }
             }
             // What the log has below a snapshot may be a leftover, so nothing is learnt from it.
             TraceKind::SnapshotInstalled { position, .. } => {
@@ -166,7 +165,7 @@ impl ClusterModel {
         vote.is_some_and(|(vote, _)| vote.committed && vote.voted_for == node && vote.term == term)
     }
 
-    /// Notes the entries that a node's log has up to a committed position.
+    /// Notes a committed position, and the entries that the node's log has up to it.
     fn learn_committed(&mut self, id: NodeId, position: Position, time_us: u64) {
         let by_term = self.commit_term(id, position);
         let end = position.index + 1;
@@ -176,18 +175,20 @@ impl ClusterModel {
         let node = self.nodes.get(&id).expect("absorb makes the node first");
         let from = node.committed.map_or(0, |(last, _)| last.index + 1).max(node.log_start());
         for index in from..end {
-            let slot = &mut self.committed[index as usize];
-            if let (None, Held::Entry(entry)) = (&slot, node.at(index)) {
-                *slot = Some(CommittedEntry { entry, by_term, node: id, time_us });
-            }
+            let Held::Entry(entry) = node.at(index) else { continue };
+            let fresh = CommittedEntry { entry, by_term, node: id, time_us };
+            let known = self.committed[index as usize].get_or_insert(fresh);
+            known.by_term = known.by_term.min(by_term);
         }
         let last = self.memberships.last().map(|one| one.position.index);
         let fresh = node.memberships.iter().filter(|one| {
             one.position.index < end && last.is_none_or(|last| last < one.position.index)
         });
         self.memberships.extend(fresh.cloned());
+        self.commit(id, position, time_us);
     }
 
+    /// Notes a committed position.
     fn commit(&mut self, id: NodeId, position: Position, time_us: u64) {
         let node = self.node_mut(id);
         if node.committed.is_none_or(|(last, _)| last.index < position.index) {

@@ -102,7 +102,7 @@ fn entry_lost(
         if found.is_some_and(|found| LogEntry::from(found) == entry) {
             return None;
         }
-        if found.is_none() && truncation_under_way(cluster, node, index) {
+        if found.is_none() && truncation_under_way(cluster, node, event, index) {
             return None;
         }
         let name = entry_name(Position { index, term: entry.term });
@@ -117,14 +117,20 @@ fn entry_lost(
 }
 
 /// Whether the leader that a node follows may have made it remove its log from `first` on.
-fn truncation_under_way(cluster: &ClusterModel, node: &NodeModel, first: u64) -> bool {
+fn truncation_under_way(
+    cluster: &ClusterModel,
+    node: &NodeModel,
+    event: &TraceEvent,
+    first: u64,
+) -> bool {
     let Some((vote, _)) = node.vote else { return false };
     let older = |index| node.term_at(index).is_some_and(|term| term < vote.term);
     let known = node.settled().is_some_and(|settled| first <= settled);
     let elsewhere = cluster.committed_at(first).is_some_and(|committed| {
         committed.by_term <= vote.term && node.at(first) == Held::Entry(committed.entry)
     });
-    vote.committed && older(node.log_end() - 1) && !known && !elsewhere
+    let follows = vote.committed && vote.voted_for != event.node;
+    follows && older(node.log_end() - 1) && !known && !elsewhere
 }
 
 /// An entry that was never appended, or that was removed.

@@ -88,7 +88,7 @@ fn invariants() -> Vec<Box<dyn Invariant>> {
         Box::new(log_matching::LogMatching::default()),
         Box::new(leader_completeness::LeaderCompleteness),
         Box::new(state_machine_safety::StateMachineSafety::default()),
-        Box::new(quorum_commit::QuorumCommit),
+        Box::new(quorum_commit::QuorumCommit::default()),
         Box::new(committed_immutable::CommittedImmutable),
         Box::new(monotonic::CommitMonotonic),
         Box::new(monotonic::ApplyMonotonic),

@@ -3,11 +3,15 @@
 //! Looked at when the trace first shows an entry committed. Durable is what `Flushed` has covered;
 //! a snapshot holds everything up to its position. An entry of an earlier term is committed
 //! through a later one of the leader's own term, so it is enough that a quorum has such an entry.
+//! A leader may not count copies of an entry of an earlier term (the paper's figure 8); it may only
+//! show what a quorum had when it was elected, because it can have been told so as a follower.
 //!
 //! In force is the last membership of the leader's log, committed or not; of a joint one a quorum
 //! of each set is needed. The leader may have proposed a newer membership by the time its commit
 //! shows, or be gone, so the memberships at and after the entry, in any log that holds it, are all
 //! allowed: a correct leader satisfies one of them.
+
+use std::collections::BTreeMap;
 
 use aspen_core::NodeId;
 
@@ -24,9 +28,11 @@ pub(crate) const PROPERTY: Property = Property {
     claim: "an entry is committed only when a quorum of the membership in force has it on disk",
 };
 
-/// Needs no memory of its own.
+/// Remembers by term up to where a quorum had the leader's log when it was elected.
 #[derive(Debug, Default)]
-pub(crate) struct QuorumCommit;
+pub(crate) struct QuorumCommit {
+    inherited: BTreeMap<u64, u64>,
+}
 
 impl Invariant for QuorumCommit {
     fn property(&self) -> &'static Property {
@@ -34,8 +40,14 @@ impl Invariant for QuorumCommit {
     }
 
     fn inspect(&mut self, scene: Scene<'_>, event: &TraceEvent) -> Option<Finding> {
+        if let TraceKind::VoteSaved { vote } = &event.kind {
+            if vote.committed && vote.voted_for == event.node {
+                self.inherited.insert(vote.term, inherited_end(scene));
+            }
+            return None;
+        }
         let (position, cluster) = (shown_committed(event)?, scene.cluster);
-        if position.index < cluster.committed_end() || has_quorum(cluster, position) {
+        if position.index < cluster.committed_end() || self.has_quorum(scene, event, position) {
             return None;
         }
         let name = entry_name(position);
@@ -68,15 +80,36 @@ fn holders(cluster: &ClusterModel, position: Position) -> impl Iterator<Item = (
     holding.map(|(id, node)| (*id, node.flushed_us))
 }
 
-fn has_quorum(cluster: &ClusterModel, position: Position) -> bool {
-    if counted(cluster, position, position) {
-        return true;
+impl QuorumCommit {
+    fn has_quorum(&self, scene: Scene<'_>, event: &TraceEvent, position: Position) -> bool {
+        let cluster = scene.cluster;
+        let (vote, _) = scene.node.and_then(|node| node.vote).unzip();
+        let led = vote.filter(|vote| vote.committed && vote.voted_for == event.node);
+        let led = led.map(|vote| vote.term).filter(|term| *term > position.term);
+        let inherited = led.and_then(|term| self.inherited.get(&term));
+        let by_itself = inherited.is_none_or(|end| position.index < *end);
+        if by_itself && counted(cluster, position, position) {
+            return true;
+        }
+        let later = cluster.leaders.range(position.term + 1..);
+        later.filter_map(|(term, _)| cluster.term_starts.get_key_value(term)).any(
+            |(term, start)| {
+                let own = Position { index: *start, term: *term };
+                own.index > position.index && counted(cluster, position, own)
+            },
+        )
     }
-    let later = cluster.leaders.range(position.term + 1..);
-    later.filter_map(|(term, _)| cluster.term_starts.get_key_value(term)).any(|(term, start)| {
-        let own = Position { index: *start, term: *term };
-        own.index > position.index && counted(cluster, position, own)
-    })
+}
+
+/// The index after the last entry of a node's log that a quorum has.
+fn inherited_end(scene: Scene<'_>) -> u64 {
+    let Scene { cluster, node: Some(node) } = scene else { return 0 };
+    let open = cluster.committed_end()..node.last().map_or(0, |last| last.index + 1);
+    let had = open.rev().find(|index| {
+        let position = node.term_at(*index).map(|term| Position { index: *index, term });
+        position.is_some_and(|position| counted(cluster, position, position))
+    });
+    had.map_or(0, |index| index + 1)
 }
 
 /// Whether a quorum has `own` on disk, in logs that hold `position`.

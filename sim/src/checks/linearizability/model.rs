@@ -14,7 +14,8 @@
 //! operation that could still take effect after it has a condition on a cell that it writes. (From
 //! its effect to the next write of the key, any condition on the key would have to be on that very
 //! cell; there is none, so nobody notices.) For the same reason an optional operation is *retired*
-//! once the last operation with such a condition has returned.
+//! once the last operation with such a condition has returned, and a plain write with an answer is
+//! called *silent* when nobody notices it: it must find a place, and any place will do.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) impossible: bool,
     /// Its outcome is unknown: it may be left out.
     pub(crate) optional: bool,
+    /// It must take effect, at all times can, and nobody will notice.
+    pub(crate) silent: bool,
     /// Which event invoked it.
     pub(crate) invoked: usize,
     /// Which event completed it; for an optional step, when it stops to matter.
@@ -82,10 +85,13 @@ impl<'h> Model<'h> {
         let mut model = Self { steps, cells: cells.facts, values: cells.values };
         while model.drop_unnoticed() {}
         for step in &mut model.steps {
+            let noticed = step.effects.iter().map(|cell| model.cells[*cell as usize].last_noticed);
+            let noticed = noticed.max().unwrap_or(0);
             if step.optional {
-                let noticed =
-                    step.effects.iter().map(|cell| model.cells[*cell as usize].last_noticed);
-                step.leaves = noticed.max().unwrap_or(0);
+                step.leaves = noticed;
+            } else {
+                let writes_only = step.conditions.is_empty() && !step.effects.is_empty();
+                step.silent = writes_only && noticed < step.invoked;
             }
         }
         model
@@ -167,6 +173,7 @@ fn reduce<'h>(number: usize, call: &Call<'h>, cells: &mut CellIndex<'h>) -> Step
         effects: Vec::new(),
         impossible: false,
         optional: call.returned.is_none(),
+        silent: false,
         invoked: call.invoked,
         leaves: call.returned.map_or(NEVER, |returned| returned.event),
     };

@@ -8,20 +8,23 @@
 //! taken effect: configurations in which it has not are expanded by the open operations, in every
 //! order, until it has. When none is left, the history up to that completion is not linearizable.
 //!
-//! Four things make it fast, none of which changes the answer:
+//! Five things make it fast, none of which changes the answer:
 //! - an operation that only reads takes effect as soon as its conditions hold: it changes nothing,
 //!   so whatever could follow can still follow;
 //! - a value that only one operation can write must not be overwritten while an operation that has
 //!   to see it has not taken effect: it could never come back;
-//! - of two configurations that differ in optional operations only, the one that has used fewer
-//!   of them is enough: it can do whatever the other can;
+//! - a write that nobody notices takes effect right before another write of the same keys, as soon
+//!   as there is one: that hides it at once, and later it could only do harm;
+//! - of two configurations that differ only in the optional operations that they have used up, or
+//!   in the unnoticed writes that they still have to place, the one with fewer of both is enough:
+//!   it can do whatever the other can;
 //! - an optional operation is forgotten once nobody can notice it any more.
 //!
 //! A differential test holds this search against plain enumeration.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::configuration::{Configuration, Levels, Ranking, Seen};
 use super::model::{Cell, Model, NEVER, Step};
 
 /// How a sweep ended.
@@ -60,17 +63,6 @@ pub(crate) enum Foresight {
 /// Most operations that may be open at once in a group: the width of the mask.
 const SLOTS_MAX: u32 = u128::BITS;
 
-/// One state that the cluster may be in.
-#[derive(Clone, Debug)]
-struct Configuration {
-    /// The cell of each key.
-    values: Rc<[Cell]>,
-    /// The slots of the open steps that have taken effect.
-    taken: u128,
-    /// The end of its linearization in [`Sweep::chain`].
-    tail: u32,
-}
-
 /// What happens to a step, in the order in which it happens at one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
@@ -92,6 +84,7 @@ struct Sweep<'m> {
     open: u128,
     optional: u128,
     readers: u128,
+    silent: u128,
     configurations: Vec<Configuration>,
     /// Linearizations, as a forest of (parent, step); a configuration points at a node.
     chain: Vec<(u32, u32)>,
@@ -115,6 +108,7 @@ pub(crate) fn sweep(model: &Model<'_>, foresight: Foresight, budget: u64) -> (En
         open: 0,
         optional: 0,
         readers: 0,
+        silent: 0,
         configurations: vec![start],
         chain: Vec::new(),
     };
@@ -168,6 +162,7 @@ impl Sweep<'_> {
         let bit = 1 << slot;
         self.open |= bit;
         self.optional |= if step.optional { bit } else { 0 };
+        self.silent |= if step.silent { bit } else { 0 };
         if step.effects.is_empty() {
             self.readers |= bit;
             for configuration in &mut self.configurations {
@@ -198,76 +193,108 @@ impl Sweep<'_> {
 
     /// Lets open steps take effect, in every order, until the one in slot `bit` has; such
     /// configurations go to `done`. Gives back the configuration that had the most steps taken.
+    ///
+    /// Configurations with a smaller burden come first, so that one which takes on more without
+    /// need meets the one that does not, and goes no further.
     fn expand(
         &mut self,
-        mut pending: Vec<Configuration>,
+        waiting: Vec<Configuration>,
         bit: u128,
         done: &mut Vec<Configuration>,
     ) -> Result<Configuration, Ending> {
-        let mut deepest = pending[0].clone();
-        let mut seen = BTreeSet::new();
-        while let Some(configuration) = pending.pop() {
+        let ranking = self.ranking();
+        let mut deepest = waiting[0].clone();
+        let mut seen = Seen::default();
+        let mut levels = Levels::default();
+        for one in done.iter() {
+            seen.is_new(one, ranking);
+        }
+        for one in waiting {
+            if seen.is_new(&one, ranking) {
+                levels.push(one, ranking);
+            }
+        }
+        while let Some(configuration) = levels.pop() {
             if configuration.taken.count_ones() > deepest.taken.count_ones() {
                 deepest = configuration.clone();
             }
-            let mut choices = self.open & !self.readers & !configuration.taken;
-            while choices != 0 {
-                let slot = choices.trailing_zeros();
-                choices &= choices - 1;
+            for slot in bits(self.open & !self.readers & !configuration.taken) {
                 let Some(next) = self.apply(&configuration, slot) else { continue };
                 self.visited += 1;
                 if self.visited > self.budget {
                     let reason = format!("gave up after {} visited states", self.budget);
                     return Err(Ending::GaveUp(reason));
                 }
+                if !seen.is_new(&next, ranking) {
+                    continue;
+                }
                 if next.taken & bit != 0 {
                     done.push(next);
-                } else if seen.insert((next.taken, Rc::clone(&next.values))) {
-                    pending.push(next);
+                } else {
+                    levels.push(next, ranking);
                 }
             }
         }
         Ok(deepest)
     }
 
-    /// The configuration after the step in `slot`, with every open read taken that then can be.
+    fn ranking(&self) -> Ranking {
+        Ranking { optional: self.optional, silent: self.silent }
+    }
+
+    /// The configuration after the step in `slot`, with the open writes that it hides and the open
+    /// reads that it makes possible; none, if the step cannot or should not take effect.
     fn apply(&mut self, from: &Configuration, slot: u32) -> Option<Configuration> {
-        let step = self.step(slot);
-        if !holds(self.model, step, &from.values) {
+        let model = self.model;
+        let step = &model.steps[self.slots[slot as usize]];
+        if !holds(model, step, &from.values) {
             return None;
         }
-        let mut changed = false;
-        for effect in &step.effects {
-            let held = from.values[self.model.cells[*effect as usize].key];
-            if held != *effect {
-                changed = true;
-                if self.still_needed(held, from.taken | 1 << slot) {
-                    return None;
-                }
-            }
-        }
+        let taken = from.taken | 1 << slot;
+        let held = |effect: &Cell| from.values[model.cells[*effect as usize].key];
+        let changed = step.effects.iter().any(|effect| held(effect) != *effect);
         // An optional step that changes nothing is better kept.
-        if !changed && step.optional {
+        if step.optional && !changed {
+            return None;
+        }
+        let mut left = step.effects.iter().filter(|effect| held(effect) != **effect).map(held);
+        if left.any(|cell| self.still_needed(cell, taken)) {
             return None;
         }
         let mut next = from.clone();
+        for other in bits(self.open & self.silent & !taken) {
+            if self.hides(slot, other) {
+                self.take(&mut next, other);
+            }
+        }
         if changed {
             let mut values = from.values.to_vec();
             for effect in &step.effects {
-                values[self.model.cells[*effect as usize].key] = *effect;
+                values[model.cells[*effect as usize].key] = *effect;
             }
             next.values = values.into();
         }
-        take(&mut next, slot, self.slots[slot as usize], &mut self.chain);
-        let mut readers = self.open & self.readers & !next.taken;
-        while readers != 0 {
-            let slot = readers.trailing_zeros();
-            readers &= readers - 1;
-            if holds(self.model, self.step(slot), &next.values) {
-                take(&mut next, slot, self.slots[slot as usize], &mut self.chain);
+        self.take(&mut next, slot);
+        for reader in bits(self.open & self.readers & !next.taken) {
+            if holds(model, self.step(reader), &next.values) {
+                self.take(&mut next, reader);
             }
         }
         Some(next)
+    }
+
+    fn take(&mut self, configuration: &mut Configuration, slot: u32) {
+        take(configuration, slot, self.slots[slot as usize], &mut self.chain);
+    }
+
+    /// Whether the step in `slot` overwrites all that the `silent` one writes, whatever it finds.
+    fn hides(&self, slot: u32, silent: u32) -> bool {
+        let key = |cell: &Cell| self.model.cells[*cell as usize].key;
+        let step = self.step(slot);
+        self.step(silent).effects.iter().map(key).all(|written| {
+            let overwritten = step.effects.iter().any(|cell| key(cell) == written);
+            overwritten && !step.conditions.iter().any(|cell| key(cell) == written)
+        })
     }
 
     /// Whether a cell that is about to be left, and that nobody can bring back, is a condition of
@@ -280,15 +307,8 @@ impl Sweep<'_> {
         if facts.last_needed > self.now {
             return true;
         }
-        let mut waiting = self.open & !self.optional & !taken;
-        while waiting != 0 {
-            let slot = waiting.trailing_zeros();
-            waiting &= waiting - 1;
-            if self.step(slot).conditions.contains(&cell) {
-                return true;
-            }
-        }
-        false
+        bits(self.open & !self.optional & !taken)
+            .any(|slot| self.step(slot).conditions.contains(&cell))
     }
 
     /// Frees slots, and drops configurations that another one makes superfluous.
@@ -296,6 +316,7 @@ impl Sweep<'_> {
         self.open &= !slots;
         self.optional &= !slots;
         self.readers &= !slots;
+        self.silent &= !slots;
         for configuration in &mut self.configurations {
             configuration.taken &= !slots;
         }
@@ -322,29 +343,9 @@ impl Sweep<'_> {
     }
 
     fn reduce(&mut self) {
-        let optional = self.optional;
-        let mut sorted = std::mem::take(&mut self.configurations);
-        sorted.sort_by(|a, b| {
-            let key =
-                |one: &Configuration| (one.taken & !optional, one.taken.count_ones(), one.taken);
-            a.values.cmp(&b.values).then_with(|| key(a).cmp(&key(b)))
-        });
-        let mut kept: Vec<Configuration> = Vec::with_capacity(sorted.len());
-        // Where the configurations begin that differ from the current one in optional steps only.
-        let mut family = 0;
-        for one in sorted {
-            let same_family = kept.get(family).is_some_and(|first| {
-                first.taken & !optional == one.taken & !optional && first.values == one.values
-            });
-            if !same_family {
-                family = kept.len();
-            }
-            let covered = |other: &Configuration| other.taken & !one.taken == 0;
-            if !kept[family..].iter().any(covered) {
-                kept.push(one);
-            }
-        }
-        self.configurations = kept;
+        let ranking = self.ranking();
+        let all = std::mem::take(&mut self.configurations);
+        self.configurations = ranking.best(all);
     }
 
     fn stuck(&self, step: usize, deepest: Configuration) -> Stuck {
@@ -356,20 +357,23 @@ impl Sweep<'_> {
             at = parent;
         }
         order.reverse();
-        let open =
-            (0..self.slots.len() as u32).filter(|slot| self.open & !deepest.taken & 1 << slot != 0);
-        Stuck {
-            step,
-            order,
-            values: deepest.values,
-            waiting: open.map(|slot| self.slots[slot as usize]).collect(),
-        }
+        let waiting = bits(self.open & !deepest.taken).map(|slot| self.slots[slot as usize]);
+        Stuck { step, order, values: deepest.values, waiting: waiting.collect() }
     }
 }
 
 fn holds(model: &Model<'_>, step: &Step, values: &[Cell]) -> bool {
     !step.impossible
         && step.conditions.iter().all(|cell| values[model.cells[*cell as usize].key] == *cell)
+}
+
+/// The slots in a mask, ascending.
+fn bits(mut mask: u128) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let slot = (mask != 0).then(|| mask.trailing_zeros())?;
+        mask &= mask - 1;
+        Some(slot)
+    })
 }
 
 fn take(configuration: &mut Configuration, slot: u32, step: usize, chain: &mut Vec<(u32, u32)>) {

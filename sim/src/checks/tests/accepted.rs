@@ -150,6 +150,10 @@ fn commits() {
              2 vote 2:1c|2 append 2@1 3@2|2 flush 3@2|2 commit 2@1|1 commit 3@2",
         ),
         (
+            "a leader shows what it was told as a follower",
+            "1,2 append 2@1|1,2 flush 2@1|2 vote 2:2|3 vote 2:2|2 vote 2:2c|2 commit 2@1|2 append 3@2",
+        ),
+        (
             "a joint membership is committed by both quorums, its successor by its own",
             "4,5 start|1 append 2@1=1,2,3/1,4,5|1 flush 2@1|4 append 0@0=1,2,3 1@1 2@1=1,2,3/1,4,5|4 flush 2@1
              2 append 2@1=1,2,3/1,4,5|2 flush 2@1|1 commit 2@1

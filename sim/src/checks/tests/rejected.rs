@@ -136,6 +136,12 @@ fn quorum_commit() {
                 "a commit that counts an entry lost with its machine",
                 "1,2 append 2@1|1 flush 2@1|2 stop|2 start vote=1:1c LOG|1 commit 2@1",
             ),
+            (
+                "an entry of an earlier term committed by counting it (the paper's figure 8)",
+                "3 vote 2:3|2 vote 2:3|3 vote 2:3c|1 append 2@1|1 flush 2@1
+                 1 vote 3:1|2 vote 3:1|1 vote 3:1c|2 vote 3:1c|1 append 3@3|1 flush 3@3
+                 2 append 2@1|2 flush 2@1|1 commit 2@1",
+            ),
             ("a snapshot beyond what is committed", "4 start|4 install 2@1"),
             ("half of an even membership", "1,2 append 2@1=1,2,3,4|1,2 flush 2@1|1 commit 2@1"),
         ],
@@ -198,6 +204,10 @@ fn durable_log() {
                 "a committed entry is lost under a new leader",
                 "1,2 append 2@1|1,2 flush 2@1|1 commit 2@1|1 vote 2:1|3 vote 2:1|1 vote 2:1c|2 vote 2:1c
                  2 stop|2 start vote=2:1c LOG",
+            ),
+            (
+                "a leader loses entries of an earlier term",
+                "3 append 2@1|3 flush 2@1|3 vote 2:3|2 vote 2:3|3 vote 2:3c|3 stop|3 start vote=2:3c LOG",
             ),
             ("an entry found that was never appended", "2 stop|2 start vote=1:1c LOG;2@1"),
             (

@@ -9,7 +9,7 @@ use crate::checks::linearizability::calls::{Call, pair};
 use crate::checks::linearizability::{Budget, check};
 use crate::verdict::Verdict;
 
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 2_000;
 
 const RECIPES: [Recipe; 5] = [
     Recipe { clients: 3, operations: 7, groups: 1, keys: 1, values: 0, info_percent: 10 },
