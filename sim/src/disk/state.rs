@@ -184,15 +184,6 @@ impl DiskState {
         }
     }
 
-    pub(super) fn heal(&mut self) {
-        self.countdown = None;
-        self.countdown_from_mount = None;
-        self.io_faults.clear();
-        self.slow = None;
-        self.lie = None;
-        self.capacity_bytes = None;
-    }
-
     pub(super) fn is_dead(&self) -> bool {
         self.dead
     }
