@@ -11,6 +11,7 @@ use aspen_tests::transport_conformance::{A, B};
 use aspen_transport_sim::network::{Fate, PassageKind};
 use aspen_transport_sim::{LinkLaw, SimRuntime, SimTransport, run_isolated};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use openraft_rt::AsyncRuntime;
 
 /// Tells the test's second process that it is the second.
@@ -101,10 +102,19 @@ fn a_seed_means_the_same_passages_every_time() {
     assert_ne!(chaos(2, 1), first, "another executor seed, other passages");
 }
 
-/// How long each of a hundred requests travelled, in microseconds; `None` for one that did not
-/// arrive. They are sent every 20 ms, each in a bucket of its own. If `disturbed`, the link is cut
-/// while the fiftieth is sent, and other calls share its bucket.
-fn delays(disturbed: bool) -> Vec<Option<u64>> {
+/// What happens while the fiftieth of a hundred calls is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    None,
+    /// The link is cut, and other calls on this lane share the call's bucket.
+    CutAndCalls(Lane),
+    /// Other calls on this lane share the call's bucket.
+    Calls(Lane),
+}
+
+/// How long each of a hundred requests of the client lane travelled, in microseconds; `None` for
+/// one that did not arrive. They are sent every 20 ms, each in a bucket of its own.
+fn delays(disturbance: Disturbance) -> Vec<Option<u64>> {
     let seen = run_isolated(1, move || async move {
         let law = LinkLaw { delay_us_max: 4_000, spike_ppm: 100_000, ..LinkLaw::default() };
         let pair = Pair::start(1, law).await;
@@ -112,12 +122,8 @@ fn delays(disturbed: bool) -> Vec<Option<u64>> {
         for number in 0..100 {
             let begin = Duration::from_millis(100 + 20 * number as u64);
             SimRuntime::sleep(begin - madsim::time::TimeHandle::current().elapsed()).await;
-            if disturbed && number == 50 {
-                pair.network.cut(A, B);
-                for _ in 0..17 {
-                    let other = pair.a.call(B, Lane::Client, Bytes::from("other"));
-                    assert!(futures_util::poll!(Box::pin(other)).is_pending());
-                }
+            if number == 50 {
+                disturb(&pair, disturbance);
             }
             let a = pair.a.clone();
             drop(SimRuntime::spawn(async move { a.call(B, Lane::Client, frame(number)).await }));
@@ -139,12 +145,35 @@ fn delays(disturbed: bool) -> Vec<Option<u64>> {
         .collect()
 }
 
+fn disturb(pair: &Pair, disturbance: Disturbance) {
+    let lane = match disturbance {
+        Disturbance::None => return,
+        Disturbance::CutAndCalls(lane) => {
+            pair.network.cut(A, B);
+            lane
+        }
+        Disturbance::Calls(lane) => lane,
+    };
+    for _ in 0..17 {
+        let other = pair.a.call(B, lane, Bytes::from("other"));
+        assert!(other.now_or_never().is_none(), "a call takes time");
+    }
+}
+
 #[test]
 fn a_fault_taken_out_changes_no_other_bucket() {
-    let (calm, disturbed) = (delays(false), delays(true));
+    let calm = delays(Disturbance::None);
+    let disturbed = delays(Disturbance::CutAndCalls(Lane::Client));
     assert!(calm.iter().all(Option::is_some), "a calm network loses nothing");
     assert_eq!(disturbed[50], None, "the cut swallowed it");
     for number in (0..100).filter(|number| *number != 50) {
         assert_eq!(calm[number], disturbed[number], "call {number}");
     }
+}
+
+#[test]
+fn calls_of_one_lane_change_no_draw_of_another() {
+    let calm = delays(Disturbance::None);
+    assert_eq!(calm, delays(Disturbance::Calls(Lane::Snapshot)));
+    assert_ne!(calm, delays(Disturbance::Calls(Lane::Client)), "of its own they do");
 }

@@ -41,6 +41,33 @@ fn a_lost_call_is_never_answered_and_harms_no_other() {
 }
 
 #[test]
+fn a_cut_loses_what_enters_it_and_what_would_arrive_in_it() {
+    run_isolated(1, || async {
+        let ten_ms = LinkLaw { delay_us_min: 10_000, delay_us_max: 10_000, ..LinkLaw::default() };
+        let pair = Pair::start(1, ten_ms).await;
+        // Each call is sent at 0 ms and would arrive at 10 ms.
+        for (cut_ms, heal_ms, arrives) in [(0, 5, false), (5, 15, false), (2, 8, true)] {
+            let a = pair.a.clone();
+            let before = pair.peer_b.requests().len();
+            let call = async move { a.call(B, Lane::Control, Bytes::from("call")).await };
+            if cut_ms == 0 {
+                pair.network.cut(A, B);
+            }
+            let call = SimRuntime::spawn(async move { soon(call).await });
+            SimRuntime::sleep(Duration::from_millis(cut_ms.max(1))).await;
+            pair.network.cut(A, B);
+            SimRuntime::sleep(Duration::from_millis(heal_ms - cut_ms.max(1))).await;
+            pair.network.heal(A, B);
+            let answered = call.await.unwrap().is_some();
+            assert_eq!(answered, arrives, "cut from {cut_ms} to {heal_ms} ms");
+            assert_eq!(pair.peer_b.requests().len() > before, arrives);
+        }
+        assert_eq!(pair.network.counters().cut, 2);
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_doubled_request_is_handled_twice_and_answered_once() {
     run_isolated(1, || async {
         let pair = Pair::start(1, LinkLaw::default()).await;
@@ -99,6 +126,8 @@ fn survivors_of_a_break(seed: u64) -> [usize; 2] {
             sender.send(frame(number)).await.expect("the stream is open");
         }
         pair.network.break_streams(A, B);
+        // The sender has not been told; its finish must not hide what was lost.
+        sender.finish().await.expect("the stream is open");
         let mut echoes = Vec::new();
         let ending = loop {
             match soon(receiver.recv()).await {

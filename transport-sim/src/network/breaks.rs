@@ -44,7 +44,8 @@ impl State {
         let lag_us = self.lag_us(link_id, &draws, dead == Some(side.other()));
         self.lose_suffix(now_us, stream, side, draws.kept);
         let Some(open) = self.streams.get_mut(&stream) else { return };
-        let at_us = open.pipe(side).last_us().max(now_us + lag_us);
+        // After the last frame that is kept, or the news would overtake what is kept.
+        let at_us = (open.pipe(side).last_us() + 1).max(now_us + lag_us);
         self.plan(at_us, Event::Stream(StreamEvent::Told { stream, side }));
     }
 

@@ -1,13 +1,13 @@
 //! The simulated network: directed links, each with a delay law and faults of its own.
 //!
 //! Every message takes one path: it enters its link, draws its fate, waits in one queue ordered
-//! by time and sequence number, and is handed over by one task, the [router]. Between two nodes
+//! by time and sequence number, and is handed over by one task, the router. Between two nodes
 //! there are two links, one for each direction, and on each link four lanes, which share the
 //! link's law and cuts but neither random numbers nor order. What the two shapes of traffic do
 //! with loss, delay and cuts:
 //!
-//! - [calls](calls.rs) are datagrams: lost, doubled, overtaken;
-//! - [streams](stream.rs) are ordered and reliable: late, stalled, broken.
+//! - calls (`calls`) are datagrams: lost, doubled, overtaken;
+//! - streams (`stream`, `pipes`, `breaks`) are ordered and reliable: late, stalled, broken.
 //!
 //! # Randomness
 //!
@@ -21,8 +21,6 @@
 //!
 //! Bandwidth: a frame of ten megabytes travels as fast as an empty one. Connections: lanes have
 //! none, so a break takes one stream and not all of a lane. Addresses: nodes are found by id.
-//!
-//! [router]: router.rs
 
 mod answer;
 mod breaks;
