@@ -34,6 +34,13 @@ fn history(c: &mut Criterion) {
     }
 }
 
+/// The entry at an index: first the membership, then requests of one session.
+fn entry(index: u64) -> EntryMark {
+    let position = Position { index, term: u64::from(index > 0) };
+    let voters = (index == 0).then(|| vec![(1..=NODES).map(NodeId).collect()]);
+    EntryMark { position, payload: index, stamp: Some((1, index)), voters }
+}
+
 /// A leader that commits `entries` entries one by one, with the messages that this takes.
 fn cluster_trace(entries: u64) -> Vec<TraceEvent> {
     let mut trace = Vec::new();
@@ -47,9 +54,8 @@ fn cluster_trace(entries: u64) -> Vec<TraceEvent> {
         push(node, TraceKind::VoteSaved { vote });
     }
     for index in 0..entries {
-        let position = Position { index, term: u64::from(index > 0) };
-        let voters = (index == 0).then(|| vec![(1..=NODES).map(NodeId).collect()]);
-        let entry = EntryMark { position, payload: index, stamp: Some((1, index)), voters };
+        let entry = entry(index);
+        let position = entry.position;
         for node in 1..=NODES {
             for lane in [Lane::Control, Lane::Replication] {
                 let message = format!("append {index}");
@@ -59,9 +65,17 @@ fn cluster_trace(entries: u64) -> Vec<TraceEvent> {
             push(node, TraceKind::Appended { entries: vec![entry.clone()] });
             push(node, TraceKind::Flushed { position });
         }
+        // The first entry is of no leader's term, so it is committed through the second.
+        if index == 0 {
+            continue;
+        }
         for node in 1..=NODES {
             push(node, TraceKind::Committed { position });
-            push(node, TraceKind::Applied { entry: entry.clone(), content: index, state: index });
+            let first = if index == 1 { 0 } else { index };
+            for index in first..=index {
+                let entry = self::entry(index);
+                push(node, TraceKind::Applied { entry, content: index, state: index });
+            }
         }
     }
     trace
