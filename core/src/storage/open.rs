@@ -107,6 +107,9 @@ fn open_database<V: Volume>(volume: &V) -> Result<(Database, bool), OpenError> {
             created.ok_or(OpenError::Foreign { reason: "it vanished after its creation" })?
         }
     };
+    // Also for a name that was there: a life that was killed may have left it unsynced, and nothing
+    // may be acknowledged in a database whose name a loss of power takes back.
+    on_volume("syncing the folder of", DATABASE, volume.sync_folder())?;
     if on_volume("measuring", DATABASE, backend.len())? == 0 {
         return Err(OpenError::Foreign { reason: "it is empty" });
     }
@@ -119,7 +122,8 @@ fn open_database<V: Volume>(volume: &V) -> Result<(Database, bool), OpenError> {
     Ok((database, repaired.load(Ordering::Relaxed)))
 }
 
-/// Makes an empty database under its temporary name, then gives it its own.
+/// Makes an empty database under its temporary name, then gives it its own, which is not yet
+/// durable.
 fn create<V: Volume>(volume: &V) -> Result<(), OpenError> {
     let backend = on_volume("creating", UNFINISHED, volume.create(UNFINISHED))?;
     let database =
@@ -127,8 +131,7 @@ fn create<V: Volume>(volume: &V) -> Result<(), OpenError> {
     write_first_records(&database)?;
     // Dropping closes it, with a clean header.
     drop(database);
-    on_volume("renaming", UNFINISHED, volume.rename(UNFINISHED, DATABASE))?;
-    on_volume("syncing the folder of", DATABASE, volume.sync_folder())
+    on_volume("renaming", UNFINISHED, volume.rename(UNFINISHED, DATABASE))
 }
 
 fn write_first_records(database: &Database) -> Result<(), StorageError> {

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::report::{Failed, Failing, Report};
 
-/// Cycles on one disk, before a fresh one is taken.
-const CYCLES_PER_DISK: u64 = 20;
+/// Most cycles on one disk, before a fresh one is taken.
+const CYCLES_PER_DISK_MAX: u64 = 30;
 
 /// Runs `cycles` cycles. A cycle gets the disk and what it must hold, crashes and recovers it, and
 /// gives back what it holds then. After a cycle that goes wrong, its disk is given up.
@@ -22,8 +22,8 @@ where
     let mut report = Report::default();
     let mut chain = 0;
     while report.cycles < cycles {
-        let length = CYCLES_PER_DISK.min(cycles - report.cycles);
-        let random = stream(seed, "crash and recover", &[chain]);
+        let mut random = stream(seed, "crash and recover", &[chain]);
+        let length = random.random_range(1..=CYCLES_PER_DISK_MAX).min(cycles - report.cycles);
         let run_seed = seed.wrapping_mul(1_000_003).wrapping_add(chain);
         match run_isolated(run_seed, move || run_chain(length, random, lying_disk, cycle)) {
             Ok((part, failed)) => {

@@ -6,7 +6,9 @@ use rand_chacha::ChaCha8Rng;
 
 /// Longest wait for the death, in operations that change something: some dozens of commits.
 const WORK_OPERATIONS_MAX: u64 = 250;
-/// The same, while the store opens or is created.
+/// What a creation takes, roughly.
+const CREATION_OPERATIONS: u64 = 40;
+/// Longest wait for the death while the store opens.
 const OPEN_OPERATIONS_MAX: u64 = 8;
 
 /// Longest wait for a crash that is counted in time.
@@ -35,7 +37,8 @@ enum End {
 impl Crash {
     /// Draws a crash that strikes while the store works.
     pub(crate) fn at_work(random: &mut ChaCha8Rng) -> Self {
-        Self { after_us: PATIENCE_US, ..Self::draw(WORK_OPERATIONS_MAX, random) }
+        let operations_max = [CREATION_OPERATIONS, WORK_OPERATIONS_MAX][random.random_range(0..2)];
+        Self { after_us: PATIENCE_US, ..Self::draw(operations_max, random) }
     }
 
     /// Draws a crash that strikes while the store works, at an operation or at a time.
@@ -89,7 +92,7 @@ impl End {
             0 => InFlight::Dropped,
             _ => InFlight::DiesAfter { operations },
         };
-        if random.random_range(0..8) == 0 {
+        if random.random_range(0..4) == 0 {
             return End::Kill(Kill { in_flight, seed });
         }
         End::PowerFailure(PowerFailure { survive: draw_survival(random), in_flight, seed })

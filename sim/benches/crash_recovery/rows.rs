@@ -256,8 +256,9 @@ fn open(volume: &SimVolume) -> Result<(Database, bool), String> {
     if volume.open("db").map_err(told)?.is_none() {
         drop(build(volume.create("db.new").map_err(told)?)?);
         volume.rename("db.new", "db").map_err(told)?;
-        volume.sync_folder().map_err(told)?;
     }
+    // A life that was killed may have left the name unsynced.
+    volume.sync_folder().map_err(told)?;
     let file = volume.open("db").map_err(told)?.ok_or("db has vanished")?;
     let database = build(file)?;
     Ok((database, repaired.load(Ordering::Relaxed)))

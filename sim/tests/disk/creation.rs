@@ -19,7 +19,8 @@ fn create_in_place(volume: &SimVolume) -> bool {
 
 fn create_by_rename(volume: &SimVolume) -> bool {
     match volume.open("db") {
-        Ok(Some(file)) => return open(file).0.is_ok(),
+        // The name may be a killed creation's, and not yet durable.
+        Ok(Some(file)) => return volume.sync_folder().is_ok() && open(file).0.is_ok(),
         Ok(None) => {}
         Err(_) => return false,
     }
