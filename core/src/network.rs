@@ -6,8 +6,8 @@
 //!
 //! Deadlines: a call and the setup of a stream get openraft's `soft_ttl`. For progress on the
 //! append stream that would be three quarters of a heartbeat, which one slow sync of the follower
-//! exceeds; a stream that has a request unanswered for a whole election timeout is given up.
-//! Every chunk of a snapshot, and its installation, get the snapshot timeout.
+//! exceeds; a stream with a request unanswered on which nothing moves for the longest election
+//! timeout is given up. Every chunk of a snapshot, and its installation, get the snapshot timeout.
 
 mod append;
 mod snapshot;

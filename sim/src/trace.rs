@@ -15,7 +15,7 @@ pub struct TraceEvent {
     pub time_us: u64,
     /// On which node (for a message: its sender; for a fault: whom it hit).
     pub node: NodeId,
-    /// Which life of the node, counted from 1 at its first start.
+    /// Which life of the node, counted from 1 at its first start; 0 for a message.
     pub incarnation: u32,
     /// What.
     #[serde(flatten)]
