@@ -77,7 +77,7 @@ struct ScenarioArgs {
     /// Concurrent clients [default: 8]
     #[arg(long, value_name = "N")]
     clients: Option<u64>,
-    /// Operations of all clients together, at most [default: 640]
+    /// Operations of all clients together, at most [default: 500]
     #[arg(long, value_name = "N")]
     ops: Option<u64>,
     /// Virtual time of chaos, such as 30s or 500ms [default: 30s]

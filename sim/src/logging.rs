@@ -23,8 +23,10 @@ pub(crate) fn init() {
     if std::env::var_os("RUST_LOG").is_none() {
         return;
     }
+    // The executor's spans name the node that a line comes from.
+    let nodes = "madsim=error".parse().expect("the directive is a constant");
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
+        .with_env_filter(EnvFilter::from_default_env().add_directive(nodes))
         .with_timer(VirtualTime)
         .with_writer(std::io::stderr);
     // Whoever embeds the library may have set a subscriber already; theirs stays.

@@ -26,7 +26,7 @@ pub enum Mutant {
     AckBeforeSync,
     /// A node answers linearizable reads from what it has applied, without asking a quorum.
     SkipReadIndex,
-    /// Now and then an entry is applied a second time.
+    /// A request that stands in the log twice, because its client tried again, is applied twice.
     ApplyTwice,
     /// Entries that conflict with the leader's are not removed.
     KeepConflict,
@@ -65,7 +65,9 @@ impl Mutant {
                 "appends are acknowledged before the sync; found by durable-log"
             }
             Mutant::SkipReadIndex => "reads skip the ReadIndex round; found by linearizability",
-            Mutant::ApplyTwice => "an entry is applied twice; found by apply-monotonic",
+            Mutant::ApplyTwice => {
+                "a retried request is applied twice; found by session-exactly-once"
+            }
             Mutant::KeepConflict => "conflicting entries are not truncated; found by durable-log",
             Mutant::LeakState => "a run depends on the run before it; found by `verify`",
         }

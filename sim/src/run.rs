@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use aspen_core::NodeId;
 use aspen_transport_sim::network::Network;
+use aspen_transport_sim::runtime::register_node;
 use aspen_transport_sim::{RunPanicked, run_isolated};
 
 use self::client::{Client, FIRST_CLIENT};
@@ -63,11 +64,18 @@ pub fn run(schedule: &Schedule, mutant: Option<Mutant>, recorder: &Recorder) -> 
     let result = {
         let (schedule, recorder, control) = (schedule.clone(), recorder.clone(), control.clone());
         run_isolated(schedule.executor_seed, move || async move {
-            drop(madsim::task::spawn(pulse(control)));
-            if let Some(leak) = leak {
-                madsim::time::sleep(leak).await;
-            }
-            simulate(schedule, recorder, mutant).await
+            // The run's own tasks have a machine, too: what is on none is never killed at the end,
+            // and would keep its disks in memory for ever.
+            let director = madsim::runtime::Handle::current().create_node().name("run").build();
+            register_node(director.id(), schedule.node_seed, 0);
+            let directing = director.spawn(async move {
+                drop(madsim::task::spawn(pulse(control)));
+                if let Some(leak) = leak {
+                    madsim::time::sleep(leak).await;
+                }
+                simulate(schedule, recorder, mutant).await
+            });
+            directing.await.expect("a panic ends the run before this")
         })
     };
     let recording = recorder.finish();
@@ -149,9 +157,6 @@ fn count_effects(recorder: &Recorder, network: &Network, cluster: &Cluster) {
     let network = network.counters();
     let disks: Vec<_> = cluster.disks().iter().map(|disk| disk.counters()).collect();
     recorder.count(|coverage| {
-        coverage.virtual_us = now_us();
-        coverage.messages_sent = network.sent;
-        coverage.messages_delivered = network.delivered;
         coverage.add_effects("network", &network);
         for disk in &disks {
             coverage.add_effects("disk", disk);
@@ -199,6 +204,15 @@ fn panic_violation(recording: &Recording, panicked: &RunPanicked) -> Violation {
         property: NODE_PANIC.name.to_owned(),
         source: NODE_PANIC.source.to_owned(),
         message: panicked.message.clone(),
-        evidence: vec![Evidence { time_us, text: panicked.to_string() }],
+        evidence: vec![Evidence { time_us, text: place(panicked) }],
     }
+}
+
+/// Where the panic was, without the folders of the machine that built the tool.
+fn place(panicked: &RunPanicked) -> String {
+    let location = panicked.location.as_deref().unwrap_or("an unknown place");
+    let in_crate = location
+        .rsplit_once("/registry/src/")
+        .map_or(location, |(_, rest)| rest.split_once('/').map_or(rest, |(_registry, rest)| rest));
+    format!("panicked at {in_crate}: {}", panicked.message)
 }

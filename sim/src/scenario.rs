@@ -189,7 +189,7 @@ impl Default for Scenario {
         Self {
             nodes: 3,
             clients: 8,
-            operations: 640,
+            operations: 500,
             duration_ms: 30_000,
             chaos: Chaos::none(),
             groups: 4,

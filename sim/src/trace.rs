@@ -82,8 +82,6 @@ pub enum StopReason {
     PowerFailure,
     /// A storage error stopped the node, as it must.
     StorageError,
-    /// The run ended.
-    End,
 }
 
 /// What can happen.

@@ -1,16 +1,14 @@
-//! A bug of the state machine: every sixteenth entry is applied a second time.
+//! A bug of the state machine: a client's retry is applied a second time.
 
 use std::io;
 
 use aspen_core::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
 use super::Mutant;
 use crate::sut::Types;
-
-const EVERY: u64 = 16;
 
 /// A state machine with at most one bug.
 pub(crate) struct MutantMachine<M> {
@@ -39,12 +37,7 @@ impl<M: RaftStateMachine<Types>> RaftStateMachine<Types> for MutantMachine<M> {
         if self.mutant != Some(Mutant::ApplyTwice) {
             return self.inner.apply(entries).await;
         }
-        let doubled = entries.flat_map(|item| {
-            let again = item.as_ref().ok().and_then(|(entry, _responder)| again(entry));
-            futures_util::stream::iter([Some(item), again.map(|entry| Ok((entry, None)))])
-                .filter_map(std::future::ready)
-        });
-        self.inner.apply(Box::pin(doubled)).await
+        self.inner.apply(entries.map_ok(|(entry, responder)| (anonymous(entry), responder))).await
     }
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self::SnapshotBuilder> {
@@ -73,13 +66,10 @@ impl<M: RaftStateMachine<Types>> RaftStateMachine<Types> for MutantMachine<M> {
     }
 }
 
-/// The entry to apply a second time, without its stamp: the session would notice.
-fn again(entry: &Entry) -> Option<Entry> {
-    if entry.log_id.index % EVERY != 0 {
-        return None;
+/// The entry as if it came from no session: a repeated request is not recognised.
+fn anonymous(mut entry: Entry) -> Entry {
+    if let EntryPayload::Normal(proposal) = &mut entry.payload {
+        proposal.stamp = None;
     }
-    let EntryPayload::Normal(proposal) = &entry.payload else { return None };
-    let mut proposal = proposal.clone();
-    proposal.stamp = None;
-    Some(Entry { log_id: entry.log_id, payload: EntryPayload::Normal(proposal) })
+    entry
 }

@@ -134,6 +134,7 @@ impl Recorder {
     pub fn finish(&self) -> Recording {
         let mut state = self.lock();
         let mut recording = std::mem::take(&mut state.recording);
+        recording.coverage.virtual_us = self.control.virtual_us();
         recording.digest = state.hasher.finalize().to_hex()[..32].to_owned();
         recording
     }
@@ -206,6 +207,9 @@ impl Observer for Recorder {
         );
         state.digest(b'm', &header);
         state.hasher.update(passage.frame);
+        let coverage = &mut state.recording.coverage;
+        coverage.messages_sent += u64::from(passage.fate == Fate::Sent);
+        coverage.messages_delivered += u64::from(passage.fate == Fate::Delivered);
         let mark = MessageMark {
             after_events: state.recording.trace.len(),
             time_us: passage.time_us,
