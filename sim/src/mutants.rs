@@ -26,7 +26,7 @@ pub enum Mutant {
     AckBeforeSync,
     /// A node answers linearizable reads from what it has applied, without asking a quorum.
     SkipReadIndex,
-    /// Now and then an entry is applied a second time.
+    /// Now and then a write takes effect a second time.
     ApplyTwice,
     /// Entries that conflict with the leader's are not removed.
     KeepConflict,
@@ -65,7 +65,7 @@ impl Mutant {
                 "appends are acknowledged before the sync; found by durable-log"
             }
             Mutant::SkipReadIndex => "reads skip the ReadIndex round; found by linearizability",
-            Mutant::ApplyTwice => "an entry is applied twice; found by apply-monotonic",
+            Mutant::ApplyTwice => "a write takes effect twice; found by linearizability",
             Mutant::KeepConflict => "conflicting entries are not truncated; found by durable-log",
             Mutant::LeakState => "a run depends on the run before it; found by `verify`",
         }

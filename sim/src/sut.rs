@@ -32,7 +32,7 @@ use crate::trace::TraceKind;
 
 /// openraft's types, as the simulator runs them.
 pub(crate) type Types = aspen_core::RaftConfig<SimRuntime>;
-type Machine = MutantMachine<TracedMachine<storage::StateMachine<SimRuntime>>>;
+type Machine = TracedMachine<MutantMachine<storage::StateMachine<SimRuntime>>>;
 
 /// What a node's incarnation is started on.
 pub struct Start {
@@ -87,13 +87,13 @@ impl Start {
 
         let log = MutantLog::new(opened.log, self.mutant);
         let mut log = TracedLog::new(log, teller.clone());
-        let mut machine = TracedMachine::new(opened.machine, store.clone(), teller.clone());
+        let machine = MutantMachine::new(opened.machine, self.mutant);
+        let mut machine = TracedMachine::new(machine, store.clone(), teller.clone());
         let recovered = marks::recovered(&mut log, &mut machine, store.repaired())
             .await
             .map_err(|error| error.to_string())?;
         teller.tell(TraceKind::Started { recovered });
 
-        let machine = MutantMachine::new(machine, self.mutant);
         let transport = MutantTransport::new(self.transport, self.mutant);
         let node = Node::start(self.config, transport, log, machine, store)
             .await

@@ -1,26 +1,38 @@
-//! A bug of the state machine: every sixteenth entry is applied a second time.
+//! A bug of the state machine: now and then a write takes effect a second time, some entries later.
+//!
+//! The engine refuses an entry at or below the last one that it applied, so the copy travels inside
+//! a later write, as a batch applied from a stale cursor would. It sits below the trace: every
+//! replica does the same, and only clients can see that an old value came back.
 
 use std::io;
 
+use aspen_core::command::{Command, Key, Value};
 use aspen_core::types::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
 use super::Mutant;
 use crate::sut::Types;
 
-const EVERY: u64 = 16;
+/// Of so many entries one is remembered, if it sets something.
+const EVERY: u64 = 8;
+/// So many entries later, or more, it takes effect again.
+const LATER: u64 = 6;
 
 /// A state machine with at most one bug.
 pub(crate) struct MutantMachine<M> {
     inner: M,
     mutant: Option<Mutant>,
+    /// The index of a write, and what it set.
+    remembered: Option<(u64, Pairs)>,
 }
+
+type Pairs = Vec<(Key, Value)>;
 
 impl<M> MutantMachine<M> {
     pub(crate) fn new(inner: M, mutant: Option<Mutant>) -> Self {
-        Self { inner, mutant }
+        Self { inner, mutant, remembered: None }
     }
 }
 
@@ -39,12 +51,9 @@ impl<M: RaftStateMachine<Types>> RaftStateMachine<Types> for MutantMachine<M> {
         if self.mutant != Some(Mutant::ApplyTwice) {
             return self.inner.apply(entries).await;
         }
-        let doubled = entries.flat_map(|item| {
-            let again = item.as_ref().ok().and_then(|(entry, _responder)| again(entry));
-            futures_util::stream::iter([Some(item), again.map(|entry| Ok((entry, None)))])
-                .filter_map(std::future::ready)
-        });
-        self.inner.apply(Box::pin(doubled)).await
+        let remembered = &mut self.remembered;
+        let doubled = entries.map_ok(|(entry, responder)| (tamper(entry, remembered), responder));
+        self.inner.apply(doubled).await
     }
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self::SnapshotBuilder> {
@@ -73,13 +82,28 @@ impl<M: RaftStateMachine<Types>> RaftStateMachine<Types> for MutantMachine<M> {
     }
 }
 
-/// The entry to apply a second time, without its stamp: the session would notice.
-fn again(entry: &Entry) -> Option<Entry> {
-    if entry.log_id.index % EVERY != 0 {
-        return None;
+/// Remembers a write, or lets the one that is remembered take effect again before this one.
+fn tamper(mut entry: Entry, remembered: &mut Option<(u64, Pairs)>) -> Entry {
+    let EntryPayload::Normal(proposal) = &mut entry.payload else { return entry };
+    let own = match &proposal.command {
+        Command::Set { key, value } => vec![(key.clone(), value.clone())],
+        Command::SetMulti { pairs } => pairs.clone(),
+        Command::Tick
+        | Command::OpenSession { .. }
+        | Command::CloseSession
+        | Command::Delete { .. }
+        | Command::CompareAndSet { .. }
+        | Command::CompareAndDelete { .. } => return entry,
+    };
+    let index = entry.log_id.index;
+    match remembered.take_if(|(first, _)| *first + LATER <= index) {
+        // Of a key that stands twice, the last value counts: this entry's own.
+        Some((_, mut pairs)) => {
+            pairs.extend(own);
+            proposal.command = Command::SetMulti { pairs };
+        }
+        None if index % EVERY == 0 => *remembered = Some((index, own)),
+        None => {}
     }
-    let EntryPayload::Normal(proposal) = &entry.payload else { return None };
-    let mut proposal = proposal.clone();
-    proposal.stamp = None;
-    Some(Entry { log_id: entry.log_id, payload: EntryPayload::Normal(proposal) })
+    entry
 }
