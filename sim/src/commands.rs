@@ -27,6 +27,7 @@ use crate::scenario::{Chaos, Scenario};
 #[command(
     name = "aspen-sim",
     version,
+    arg_required_else_help = false,
     after_help = "Exit codes: 0 valid, 1 invalid, 2 unknown, 64 bad usage or input, 70 own failure.\n\
                   RUST_LOG (such as RUST_LOG=openraft=info) shows the nodes' logs on stderr, with \
                   virtual time and node."
@@ -93,7 +94,10 @@ impl ScenarioArgs {
         let mut scenario = match &self.scenario {
             None => Scenario::default(),
             Some(path) => {
-                let said = |error: String| Failure::Input(format!("{}: {error}", path.display()));
+                let said = |error: String| {
+                    let path = path.display();
+                    Failure::Input(format!("{path}: {error}, expected a scenario as JSON"))
+                };
                 let text =
                     std::fs::read_to_string(path).map_err(|error| said(error.to_string()))?;
                 serde_json::from_str(&text).map_err(|error| said(error.to_string()))?
@@ -111,7 +115,8 @@ impl ScenarioArgs {
         for (field, value) in changes {
             *field = value.unwrap_or(*field);
         }
-        scenario.validate().map_err(|error| Failure::Input(format!("scenario: {error}")))?;
+        let place = self.scenario.as_ref().map_or("scenario".into(), |it| it.to_string_lossy());
+        scenario.validate().map_err(|error| Failure::Input(format!("{place}: {error}")))?;
         Ok(scenario)
     }
 }

@@ -199,9 +199,9 @@ impl Default for Scenario {
             election_ms_min: 150,
             election_ms_max: 300,
             snapshot_after_entries: 60,
-            keep_entries: 20,
+            keep_entries: 5,
             operation_timeout_ms: 2_000,
-            session_ttl_ms: 10_000,
+            session_ttl_ms: 3_000,
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod file_volume;
 pub mod simulated_network;
+pub mod simulated_runs;
 pub mod transport_conformance;

@@ -11,7 +11,7 @@ use super::{Artifact, FORMAT, VERSION};
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be read at all.
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}, expected an aspen artifact of version {VERSION}")]
     File {
         /// The file.
         path: PathBuf,

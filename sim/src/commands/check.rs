@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Exit, Failure, summary};
 use crate::checks::{self, Budget};
+use crate::history_file::HistoryFileError;
 use crate::{artifact, history_file};
 
 #[derive(Debug, Args)]
@@ -22,10 +23,16 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let history = if is_artifact {
         artifact::read(&args.file).map_err(Failure::input)?.history
     } else {
-        history_file::read(&args.file).map_err(Failure::input)?
+        history_file::read(&args.file).map_err(|error| match error {
+            HistoryFileError::File { .. } => {
+                Failure::Input(format!("{error}, expected a history as JSON Lines"))
+            }
+            HistoryFileError::Line { .. } => Failure::input(error),
+        })?
     };
-    let verdict =
-        checks::linearizability::check(&history, Budget::default()).map_err(Failure::input)?;
+    let place = args.file.display();
+    let verdict = checks::linearizability::check(&history, Budget::default())
+        .map_err(|error| Failure::Input(format!("{place}: {error}, expected a whole history")))?;
     if args.json {
         summary::print_json(&serde_json::to_value(&verdict).map_err(Failure::internal)?)?;
     } else {

@@ -74,7 +74,11 @@ impl Failure {
         let complaint = text.split("\n\n").next().unwrap_or(&text);
         let words: Vec<&str> = complaint.split_whitespace().collect();
         let line = words.join(" ");
-        Failure::Input(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+        let line = line.strip_prefix("error: ").unwrap_or(&line);
+        if line.contains("expected") && !line.starts_with("unexpected") {
+            return Failure::Input(line.to_owned());
+        }
+        Failure::Input(format!("{line}; `aspen-sim --help` says what is expected"))
     }
 }
 

@@ -61,6 +61,12 @@ impl FromStr for Shard {
     }
 }
 
+/// A seed.
+pub(super) fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is no seed, expected a number from 0 to {}", u64::MAX))
+}
+
 /// A duration with its unit, in milliseconds.
 pub(super) fn parse_duration_ms(text: &str) -> Result<u64, String> {
     let unit_at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::ranges::parse_seed;
 use super::{Exit, Failure, MutantArgs, ScenarioArgs, summary, watch};
 use crate::artifact::{self, Artifact};
 use crate::mutants::Mutant;
@@ -14,7 +15,7 @@ use crate::schedule::Schedule;
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     seed: u64,
     #[command(flatten)]
     scenario: ScenarioArgs,

@@ -66,6 +66,8 @@ struct State {
     buffer: Vec<u8>,
     /// The leader of the highest term seen.
     leader: Option<(u64, NodeId)>,
+    /// The highest index that a node took as committed.
+    committed: u64,
     incarnations: BTreeMap<NodeId, u32>,
 }
 
@@ -77,6 +79,7 @@ impl Recorder {
             hasher: blake3::Hasher::new(),
             buffer: Vec::new(),
             leader: None,
+            committed: 0,
             incarnations: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), control }
@@ -175,6 +178,10 @@ impl State {
                     self.leader = Some((vote.term, node));
                 }
             }
+            TraceKind::Committed { position } => {
+                coverage.entries_committed += position.index.saturating_sub(self.committed);
+                self.committed = self.committed.max(position.index);
+            }
             TraceKind::SnapshotBuilt { .. } => coverage.snapshots_built += 1,
             TraceKind::SnapshotInstalled { .. } => coverage.snapshots_installed += 1,
             TraceKind::Applied { .. } => coverage.entries_applied += 1,
@@ -184,7 +191,6 @@ impl State {
             | TraceKind::Appended { .. }
             | TraceKind::Flushed { .. }
             | TraceKind::Purged { .. }
-            | TraceKind::Committed { .. }
             | TraceKind::Sent { .. }
             | TraceKind::Delivered { .. }
             | TraceKind::Dropped { .. }

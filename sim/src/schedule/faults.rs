@@ -241,7 +241,7 @@ fn draw(rng: &mut ChaCha8Rng, name: &str, nodes: u64) -> Fault {
             ppm: rng.random_range(50_000..500_000),
             us_max: rng.random_range(20_000..400_000),
         },
-        "loss" => Fault::Loss { target, ppm: rng.random_range(20_000..400_000) },
+        "loss" => Fault::Loss { target, ppm: rng.random_range(20_000..900_000) },
         "doubled_calls" => Fault::DoubledCalls { target, ppm: rng.random_range(50_000..800_000) },
         "broken_streams" => Fault::BrokenStreams { target },
         "slow_streams" => Fault::SlowStreams { target },

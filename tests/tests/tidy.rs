@@ -1,0 +1,145 @@
+//! The house's rules that no compiler checks: who may know whom, how long files may be, who opts
+//! into the lints, and that every dependency has its reason in docs/dependencies.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+const LINES_MAX: usize = 600;
+
+/// What each crate may know of the other crates here. Tests know them all.
+const MAY_KNOW: [(&str, &[&str]); 4] = [
+    ("aspen-core", &[]),
+    ("aspen-transport-sim", &["aspen-core"]),
+    ("aspen-sim", &["aspen-core", "aspen-transport-sim"]),
+    ("aspen-tests", &["aspen-core", "aspen-transport-sim", "aspen-sim"]),
+];
+
+/// What the core must not reach, by however many steps.
+const FOREIGN_TO_CORE: [&str; 4] = ["madsim", "madsim-tokio", "tokio", "iroh"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn metadata() -> Value {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+    let output = command.current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The workspace's packages: name, and names of what they depend on directly.
+fn members(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let ids = metadata["workspace_members"].as_array().unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .filter(|package| ids.contains(&package["id"]))
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let names = dependencies.map(|it| it["name"].as_str().unwrap().to_owned());
+            (package["name"].as_str().unwrap().to_owned(), names.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn crates_know_only_whom_they_may() {
+    let members = members(&metadata());
+    for (name, dependencies) in &members {
+        let (_, allowed) = MAY_KNOW
+            .iter()
+            .find(|(known, _)| known == name)
+            .unwrap_or_else(|| panic!("{name} has no rule here: say whom it may know"));
+        for known in dependencies.iter().filter(|known| members.contains_key(*known)) {
+            assert!(allowed.contains(&known.as_str()), "{name} must not know {known}");
+        }
+    }
+    assert_eq!(members.len(), MAY_KNOW.len());
+}
+
+#[test]
+fn the_core_reaches_no_clock_and_no_socket() {
+    let metadata = metadata();
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let name_of: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .collect();
+    let core = *name_of.iter().find(|(_, name)| **name == "aspen-core").unwrap().0;
+    let mut reached = BTreeSet::from([core]);
+    let mut open = vec![core];
+    while let Some(id) = open.pop() {
+        let node = nodes.iter().find(|node| node["id"] == id).unwrap();
+        for dependency in node["deps"].as_array().unwrap() {
+            let kinds = dependency["dep_kinds"].as_array().unwrap();
+            // Not what only tests or build scripts use.
+            let normal = kinds.iter().any(|kind| kind["kind"].is_null());
+            let id = dependency["pkg"].as_str().unwrap();
+            if normal && reached.insert(id) {
+                open.push(id);
+            }
+        }
+    }
+    assert!(reached.len() > 10, "the walk found nothing");
+    for id in reached {
+        let name = name_of[id];
+        assert!(!FOREIGN_TO_CORE.contains(&name), "aspen-core reaches {name}");
+    }
+}
+
+#[test]
+fn every_member_opts_into_the_lints() {
+    for entry in root().read_dir().unwrap() {
+        let manifest = entry.unwrap().path().join("Cargo.toml");
+        let Ok(text) = std::fs::read_to_string(&manifest) else { continue };
+        if text.contains("[package]") {
+            let opted = text.contains("[lints]\nworkspace = true");
+            assert!(opted, "{} lacks `[lints] workspace = true`", manifest.display());
+        }
+    }
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_modules_have_names_that_say_something() {
+    let mut files = Vec::new();
+    rust_files(&root(), &mut files);
+    assert!(files.len() > 100, "only {} files found", files.len());
+    for file in files {
+        let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines, at most {LINES_MAX}", file.display());
+        let stem = file.file_stem().unwrap().to_string_lossy();
+        let vague = ["util", "utils", "helper", "helpers", "common", "misc", "manager"];
+        assert!(!vague.contains(&&*stem), "{} says nothing", file.display());
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let members = members(&metadata());
+    let reasons = std::fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let missing: BTreeSet<&String> = members
+        .values()
+        .flatten()
+        .filter(|name| !members.contains_key(*name))
+        .filter(|name| !reasons.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/dependencies.md has no line for {missing:?}");
+}
