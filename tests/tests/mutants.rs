@@ -32,7 +32,7 @@ const PLANTS: [Plant; 5] = [
         mutant: Mutant::ApplyTwice,
         chaos: "network",
         property: "session-exactly-once",
-        found_min: 1,
+        found_min: 2,
     },
     Plant {
         mutant: Mutant::KeepConflict,
