@@ -102,7 +102,7 @@ fn tamper(mut entry: Entry, remembered: &mut Option<(u64, Pairs)>) -> Entry {
             pairs.extend(own);
             proposal.command = Command::SetMulti { pairs };
         }
-        None if index % EVERY == 0 => *remembered = Some((index, own)),
+        None if index.is_multiple_of(EVERY) => *remembered = Some((index, own)),
         None => {}
     }
     entry
