@@ -1,6 +1,8 @@
 //! docs/artifact.schema.json says the truth: what the simulator writes conforms to it, and a
 //! damaged document does not.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
+
 use std::path::Path;
 
 use aspen_sim::artifact::Artifact;

@@ -4,6 +4,8 @@
 //! be what makes it pass. The stories are in artifacts/regressions/README.md. Where an artifact
 //! came from a mutant, the mutant must still fail.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
+
 use std::path::{Path, PathBuf};
 
 use aspen_sim::artifact;

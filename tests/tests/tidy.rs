@@ -1,6 +1,8 @@
 //! The house's rules that no compiler checks: who may know whom, how long files may be, who opts
 //! into the lints, and that every dependency has its reason in docs/dependencies.md.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

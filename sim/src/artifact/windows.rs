@@ -48,7 +48,7 @@ impl WindowedTrace {
     pub fn new(recording: &Recording, verdict: &Verdict) -> Self {
         let merged = merge(recording);
         let ranges = if merged.len() <= TRACE_EVENTS_MAX {
-            vec![0..merged.len()]
+            std::iter::once(0..merged.len()).collect()
         } else {
             ranges(&merged, verdict)
         };
