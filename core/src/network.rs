@@ -150,10 +150,9 @@ impl<R: Runtime, T: Transport> RaftNetworkV2<RaftConfig<R>> for Connection<R, T>
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<RaftConfig<R>>, RPCError<RaftConfig<R>>> {
         let action = RPCTypes::AppendEntries;
-        match self.call(action, Request::Append(rpc), option.soft_ttl()).await? {
-            Response::Append(response) => Ok(response),
-            _ => Err(unexpected()),
-        }
+        let response = self.call(action, Request::Append(rpc), option.soft_ttl()).await?;
+        let Response::Append(response) = response else { return Err(unexpected()) };
+        Ok(response)
     }
 
     fn stream_append<'s, S>(
@@ -176,10 +175,9 @@ impl<R: Runtime, T: Transport> RaftNetworkV2<RaftConfig<R>> for Connection<R, T>
         rpc: VoteRequest<RaftConfig<R>>,
         option: RPCOption,
     ) -> Result<VoteResponse<RaftConfig<R>>, RPCError<RaftConfig<R>>> {
-        match self.call(RPCTypes::Vote, Request::Vote(rpc), option.soft_ttl()).await? {
-            Response::Vote(response) => Ok(response),
-            _ => Err(unexpected()),
-        }
+        let response = self.call(RPCTypes::Vote, Request::Vote(rpc), option.soft_ttl()).await?;
+        let Response::Vote(response) = response else { return Err(unexpected()) };
+        Ok(response)
     }
 
     async fn pre_vote(
@@ -187,10 +185,9 @@ impl<R: Runtime, T: Transport> RaftNetworkV2<RaftConfig<R>> for Connection<R, T>
         rpc: VoteRequest<RaftConfig<R>>,
         option: RPCOption,
     ) -> Result<VoteResponse<RaftConfig<R>>, RPCError<RaftConfig<R>>> {
-        match self.call(RPCTypes::Vote, Request::PreVote(rpc), option.soft_ttl()).await? {
-            Response::Vote(response) => Ok(response),
-            _ => Err(unexpected()),
-        }
+        let response = self.call(RPCTypes::Vote, Request::PreVote(rpc), option.soft_ttl()).await?;
+        let Response::Vote(response) = response else { return Err(unexpected()) };
+        Ok(response)
     }
 
     async fn full_snapshot(
@@ -214,10 +211,10 @@ impl<R: Runtime, T: Transport> RaftNetworkV2<RaftConfig<R>> for Connection<R, T>
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<RaftConfig<R>>, RPCError<RaftConfig<R>>> {
         let action = RPCTypes::TransferLeader;
-        match self.call(action, Request::TransferLeader(request), option.soft_ttl()).await? {
-            Response::TransferLeader(response) => Ok(response),
-            _ => Err(unexpected()),
-        }
+        let response =
+            self.call(action, Request::TransferLeader(request), option.soft_ttl()).await?;
+        let Response::TransferLeader(response) = response else { return Err(unexpected()) };
+        Ok(response)
     }
 }
 

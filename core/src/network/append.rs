@@ -24,8 +24,8 @@ use crate::types::RaftConfig;
 
 type Requests<R> = Pin<Box<dyn Stream<Item = AppendEntriesRequest<RaftConfig<R>>> + Send>>;
 type StepResult<R> = Result<StreamAppendResult<RaftConfig<R>>, RPCError<RaftConfig<R>>>;
-type Sending<T> =
-    Pin<Box<dyn Future<Output = Result<<T as Transport>::Sender, TransportError>> + Send>>;
+/// A frame on its way; it gives its sender back.
+type Sending<S> = Pin<Box<dyn Future<Output = Result<S, TransportError>> + Send>>;
 
 /// One session: where its requests come from, and what is under way on its stream.
 struct Session<'s, R: Runtime, T: Transport> {
@@ -35,7 +35,7 @@ struct Session<'s, R: Runtime, T: Transport> {
     /// The sender, unless a frame is being sent.
     sender: Option<T::Sender>,
     /// The frame that is being sent; it gives the sender back.
-    sending: Option<Sending<T>>,
+    sending: Option<Sending<T::Sender>>,
     receiver: T::Receiver,
     unanswered: u64,
 }
@@ -208,7 +208,7 @@ async fn send_step<R: Runtime, S: FrameSender>(
     requests: &mut Requests<R>,
     exhausted: &mut bool,
     sender: &mut Option<S>,
-    sending: &mut Option<Pin<Box<dyn Future<Output = Result<S, TransportError>> + Send>>>,
+    sending: &mut Option<Sending<S>>,
     unanswered: &mut u64,
 ) -> Result<(), SendError> {
     if sending.is_none() {

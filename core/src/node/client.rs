@@ -67,10 +67,13 @@ where
     ) -> Result<Written, ClientError> {
         let written = self.inner.raft.client_write(proposal::<R>(stamp, command)).await;
         match written {
-            Ok(response) => match response.data {
-                Reply::Refused(refusal) => Err(refusal.into()),
-                reply => Ok(Written { index: response.log_id.index, reply }),
-            },
+            Ok(response) => {
+                let (index, reply) = (response.log_id.index, response.data);
+                if let Reply::Refused(refusal) = reply {
+                    return Err(refusal.into());
+                }
+                Ok(Written { index, reply })
+            }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(not_leader(forward))
             }
@@ -174,24 +177,27 @@ where
         stamp: Option<SessionStamp>,
         command: Command,
     ) -> Result<Written, ClientError> {
-        match self.request(ClientBody::Write { stamp, command }).await {
-            ClientResponse::Written(written) => Ok(written),
-            other => Err(failure(other, true)),
+        let response = self.request(ClientBody::Write { stamp, command }).await;
+        if let ClientResponse::Written(written) = response {
+            return Ok(written);
         }
+        Err(failure(response, true))
     }
 
     async fn read(&self, key: Key, consistency: Consistency) -> Result<Option<Value>, ClientError> {
-        match self.request(ClientBody::Get { key, consistency }).await {
-            ClientResponse::Value(value) => Ok(value),
-            other => Err(failure(other, false)),
+        let response = self.request(ClientBody::Get { key, consistency }).await;
+        if let ClientResponse::Value(value) = response {
+            return Ok(value);
         }
+        Err(failure(response, false))
     }
 
     async fn scan(&self, scan: Scan, consistency: Consistency) -> Result<ScanPage, ClientError> {
-        match self.request(ClientBody::Scan { scan, consistency }).await {
-            ClientResponse::Page(page) => Ok(page),
-            other => Err(failure(other, false)),
+        let response = self.request(ClientBody::Scan { scan, consistency }).await;
+        if let ClientResponse::Page(page) = response {
+            return Ok(page);
         }
+        Err(failure(response, false))
     }
 }
 

@@ -170,39 +170,46 @@ impl Nemesis {
     fn begin_partition(&mut self, number: usize, fault: &Fault) -> Option<Active> {
         let nodes = self.cluster.nodes();
         let leader = self.recorder.leader();
-        let (node, links) = match fault {
-            Fault::Halves { side } => {
-                let side = side.resolve(&nodes, leader);
-                (side.first().copied()?, between(&nodes, |node| side.contains(&node)))
-            }
-            Fault::Bridge { target } => {
-                let bridge = target.resolve(&nodes, leader);
-                let rest: Vec<NodeId> =
-                    nodes.iter().copied().filter(|node| *node != bridge).collect();
-                let left = &rest[..rest.len() / 2];
-                (bridge, between(&rest, |node| left.contains(&node)))
-            }
-            Fault::OneWay { target, direction } => {
-                let node = target.resolve(&nodes, leader);
-                let mut links = between(&nodes, |other| other == node);
-                links.retain(|(from, to)| match direction {
-                    Direction::In => *to == node,
-                    Direction::Out => *from == node,
-                });
-                (node, links)
-            }
-            Fault::Isolate { target } | Fault::Flapping { target, .. } => {
-                let node = target.resolve(&nodes, leader);
-                (node, between(&nodes, |other| other == node))
-            }
-            _ => unreachable!("{} is no partition", fault.name()),
-        };
+        let (node, links) = self.links_to_cut(fault, &nodes, leader)?;
         self.tell(node, fault, &format!("cut {}", links_text(&links)));
         self.cut(&links);
         if let Fault::Flapping { period_us, .. } = fault {
             self.plan(now_us() + period_us, Step::Toggle(number));
         }
         Some(Active::Cuts { links, in_force: true })
+    }
+
+    /// The directed links that a partition cuts, and the node that stands for it in the trace.
+    fn links_to_cut(
+        &self,
+        fault: &Fault,
+        nodes: &[NodeId],
+        leader: Option<NodeId>,
+    ) -> Option<(NodeId, Vec<(NodeId, NodeId)>)> {
+        if let Fault::Halves { side } = fault {
+            let side = side.resolve(nodes, leader);
+            return Some((side.first().copied()?, between(nodes, |node| side.contains(&node))));
+        }
+        if let Fault::Bridge { target } = fault {
+            let bridge = target.resolve(nodes, leader);
+            let rest: Vec<NodeId> = nodes.iter().copied().filter(|node| *node != bridge).collect();
+            let left = &rest[..rest.len() / 2];
+            return Some((bridge, between(&rest, |node| left.contains(&node))));
+        }
+        if let Fault::OneWay { target, direction } = fault {
+            let node = target.resolve(nodes, leader);
+            let mut links = between(nodes, |other| other == node);
+            links.retain(|(from, to)| match direction {
+                Direction::In => *to == node,
+                Direction::Out => *from == node,
+            });
+            return Some((node, links));
+        }
+        let (Fault::Isolate { target } | Fault::Flapping { target, .. }) = fault else {
+            unreachable!("{} is no partition", fault.name());
+        };
+        let node = target.resolve(nodes, leader);
+        Some((node, between(nodes, |other| other == node)))
     }
 
     /// A flapping node is heard again, or not any more.
@@ -223,19 +230,14 @@ impl Nemesis {
         let node = self.resolve(target);
         let links = self.links_of(node);
         self.tell(node, &planned.fault, "its links");
-        match planned.fault {
-            Fault::BrokenStreams { .. } => {
-                for (from, to) in &links {
-                    self.network.break_streams(*from, *to);
-                }
+        for (from, to) in &links {
+            if let Fault::BrokenStreams { .. } = planned.fault {
+                self.network.break_streams(*from, *to);
             }
-            Fault::SlowStreams { .. } => {
-                for (from, to) in &links {
-                    let time = Duration::from_micros(planned.for_us);
-                    self.network.stall_streams(*from, *to, &Lane::ALL, time);
-                }
+            if let Fault::SlowStreams { .. } = planned.fault {
+                let time = Duration::from_micros(planned.for_us);
+                self.network.stall_streams(*from, *to, &Lane::ALL, time);
             }
-            _ => {}
         }
         Active::Law(node)
     }
@@ -253,16 +255,14 @@ impl Nemesis {
             if active.spoiled().is_none_or(|node| node != from && node != to) {
                 continue;
             }
-            match self.schedule.faults[*number].fault {
-                Fault::DelaySpikes { ppm, us_max, .. } => {
-                    law.spike_ppm = law.spike_ppm.max(ppm);
-                    law.spike_us_max = law.spike_us_max.max(us_max);
-                }
-                Fault::Loss { ppm, .. } => law.loss_ppm = law.loss_ppm.max(ppm),
-                Fault::DoubledCalls { ppm, .. } => {
-                    law.duplicate_ppm = law.duplicate_ppm.max(ppm);
-                }
-                _ => {}
+            let fault = &self.schedule.faults[*number].fault;
+            if let Fault::DelaySpikes { ppm, us_max, .. } = fault {
+                law.spike_ppm = law.spike_ppm.max(*ppm);
+                law.spike_us_max = law.spike_us_max.max(*us_max);
+            } else if let Fault::Loss { ppm, .. } = fault {
+                law.loss_ppm = law.loss_ppm.max(*ppm);
+            } else if let Fault::DoubledCalls { ppm, .. } = fault {
+                law.duplicate_ppm = law.duplicate_ppm.max(*ppm);
             }
         }
         law
@@ -320,20 +320,16 @@ impl Nemesis {
         let node = self.resolve(target);
         let disk = self.cluster.disk(node);
         self.tell(node, fault, "its disk");
-        match fault {
-            Fault::SlowSync { slow, .. } => {
-                disk.set_slow(Some(*slow));
-                Some(Active::Slow(node))
-            }
-            Fault::IoError { error, .. } => {
-                disk.fail_next(*error);
-                None
-            }
-            _ => {
-                disk.fill(0);
-                Some(Active::Full(node))
-            }
+        if let Fault::SlowSync { slow, .. } = fault {
+            disk.set_slow(Some(*slow));
+            return Some(Active::Slow(node));
         }
+        if let Fault::IoError { error, .. } = fault {
+            disk.fail_next(*error);
+            return None;
+        }
+        disk.fill(0);
+        Some(Active::Full(node))
     }
 
     fn undo(&mut self, number: usize, active: Active) {
