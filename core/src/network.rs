@@ -1,7 +1,7 @@
 //! openraft's network, once, over any [`Transport`].
 //!
 //! Votes and heartbeats are calls on the control lane. Entries are pipelined on one long-lived
-//! stream of the replication lane, which [`append`] keeps across openraft's sessions as long as
+//! stream of the replication lane, which `append` keeps across openraft's sessions as long as
 //! every request on it was answered. A snapshot is a stream of its own on the snapshot lane.
 //!
 //! Deadlines: a call and the setup of a stream get openraft's `soft_ttl`. For progress on the
