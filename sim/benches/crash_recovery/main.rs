@@ -22,7 +22,7 @@ mod storage;
 
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 
 use report::Report;
 
@@ -65,10 +65,36 @@ struct Arguments {
     /// Cargo says that it runs benchmarks.
     #[arg(long, hide = true)]
     bench: bool,
+    #[command(flatten)]
+    harness: Harness,
+}
+
+/// What nextest says to a test binary: it lists the tests first and then runs one by its name.
+#[derive(Args)]
+struct Harness {
+    #[arg(long, hide = true)]
+    list: bool,
+    #[arg(long, hide = true)]
+    format: Option<String>,
+    #[arg(long, hide = true)]
+    ignored: bool,
+    #[arg(long, hide = true)]
+    exact: bool,
+    #[arg(long, hide = true)]
+    nocapture: bool,
+    #[arg(hide = true)]
+    name: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.harness.list {
+        // There is one test, and it is not an ignored one.
+        if !arguments.harness.ignored {
+            report::line("crash_recovery: test");
+        }
+        return ExitCode::SUCCESS;
+    }
     let cycles = arguments.cycles.unwrap_or(if arguments.bench { 10_000 } else { 300 });
     let mut clean = true;
     for over in Over::value_variants() {

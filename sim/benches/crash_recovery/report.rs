@@ -120,3 +120,9 @@ impl Report {
         }
     }
 }
+
+/// Prints one line for the program that runs the tests.
+#[allow(clippy::print_stdout, reason = "the test runner reads it there")]
+pub(crate) fn line(text: &str) {
+    println!("{text}");
+}
