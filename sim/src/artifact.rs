@@ -8,6 +8,7 @@ mod file;
 mod windows;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use aspen_core::history;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ pub use self::windows::{TRACE_EVENTS_MAX, TraceWindow, WindowedTrace};
 use crate::coverage::Coverage;
 use crate::mutants::Mutant;
 use crate::run::Run;
+use crate::scenario::Scenario;
 use crate::schedule::Schedule;
 use crate::verdict::Verdict;
 
@@ -35,7 +37,8 @@ pub struct Artifact {
     pub version: u32,
     /// What wrote it.
     pub build: Build,
-    /// The command that makes the same run from its seed.
+    /// The command that makes the same run from its seed. Where it names `scenario.json`, that is a
+    /// file with the `scenario` of this document's schedule.
     pub command: String,
     /// The seed, which is the schedule's short name.
     pub seed: u64,
@@ -70,8 +73,13 @@ pub struct Build {
 }
 
 impl Build {
-    /// This build.
+    /// This build. The executable is read and hashed once in the process.
     pub fn this() -> Self {
+        static THIS: OnceLock<Build> = OnceLock::new();
+        THIS.get_or_init(Self::look).clone()
+    }
+
+    fn look() -> Self {
         let executable = std::env::current_exe().ok().and_then(|path| std::fs::read(path).ok());
         let executable = executable.map(|bytes| blake3::hash(&bytes).to_hex()[..32].to_owned());
         let crates = env!("ASPEN_CRATES").split(',').filter_map(|pair| pair.split_once('='));
@@ -117,10 +125,10 @@ impl Artifact {
     }
 }
 
-/// The command line that makes this run; fields without a flag need the scenario as a file.
+/// The command line that makes this run; fields without a flag come from a file.
 fn command(schedule: &Schedule, mutant: Option<Mutant>) -> String {
     let scenario = &schedule.scenario;
-    let standard = crate::scenario::Scenario::default();
+    let standard = Scenario::default();
     let mut words = format!("aspen-sim run --seed {} --chaos {}", schedule.seed, scenario.chaos);
     let flags = [
         ("--nodes", scenario.nodes, standard.nodes),
@@ -133,6 +141,17 @@ fn command(schedule: &Schedule, mutant: Option<Mutant>) -> String {
             let unit = if flag == "--duration" { "ms" } else { "" };
             words += &format!(" {flag} {value}{unit}");
         }
+    }
+    let by_flags = Scenario {
+        chaos: scenario.chaos.clone(),
+        nodes: scenario.nodes,
+        clients: scenario.clients,
+        operations: scenario.operations,
+        duration_ms: scenario.duration_ms,
+        ..standard
+    };
+    if *scenario != by_flags {
+        words += " --scenario scenario.json";
     }
     if let Some(mutant) = mutant {
         words += &format!(" --mutant {mutant}");

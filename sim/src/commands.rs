@@ -53,7 +53,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Runs seeds several times and compares the digests
     #[command(after_help = "Each seed runs four times: alone, beside other runs, in a fresh \
-        process, and from its artifact.\n\nExample:\n  aspen-sim verify --seeds 0..200 --chaos all")]
+        process, and with its schedule read back from JSON, as a replay does.\n\nExample:\n  aspen-sim verify --seeds 0..200 --chaos all")]
     Verify(verify::VerifyArgs),
     /// Runs many seeds and keeps the artifacts of those that fail
     #[command(after_help = "Examples:\n  aspen-sim sweep --seeds 0..1000 --chaos all --jobs 2\n  \

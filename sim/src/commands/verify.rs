@@ -1,6 +1,6 @@
 //! `verify`: the same seeds several times, and the same digests each time.
 //!
-//! A seed runs alone, beside another run, in a fresh process, and from its artifact. Whatever
+//! A seed runs alone, beside another run, in a fresh process, and from its schedule as JSON. Whatever
 //! differs between these leaks into the simulation: a failure of ours, not of the cluster.
 
 use std::collections::BTreeMap;
@@ -52,7 +52,10 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let others = [
         ("beside another run", plan.pass("beside", &bar, |plan, bar| plan.run(2, bar, fresh))?),
         ("in a fresh process", plan.pass("process", &bar, Plan::run_elsewhere)?),
-        ("from its artifact", plan.pass("artifact", &bar, |plan, bar| plan.run(1, bar, reread))?),
+        (
+            "from its schedule as JSON",
+            plan.pass("json", &bar, |plan, bar| plan.run(1, bar, reread))?,
+        ),
     ];
     bar.finish_and_clear();
     if watch::interrupted() {
@@ -152,6 +155,10 @@ impl Plan<'_> {
         // It is a temporary file; what counts is what the process said.
         let _ = std::fs::remove_file(&file);
         let output = output.map_err(Failure::internal)?;
+        if !output.status.success() {
+            let message = format!("the fresh process ended with {}", output.status);
+            return Err(Failure::internal(anyhow::Error::msg(message)));
+        }
         bar.inc(self.args.seeds.0.end - self.args.seeds.0.start);
         serde_json::from_slice(&output.stdout).map_err(Failure::internal)
     }
