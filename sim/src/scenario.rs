@@ -178,6 +178,8 @@ pub struct Scenario {
     pub snapshot_after_entries: u64,
     /// So many entries are kept behind a snapshot.
     pub keep_entries: u64,
+    /// So many applied entries gather in memory before an append takes their effects to the disk.
+    pub flush_after_entries: u64,
     /// A client gives an operation up after this, in milliseconds.
     pub operation_timeout_ms: u64,
     /// A session ends after this time without a request, in milliseconds.
@@ -200,6 +202,7 @@ impl Default for Scenario {
             election_ms_max: 300,
             snapshot_after_entries: 60,
             keep_entries: 5,
+            flush_after_entries: 24,
             operation_timeout_ms: 2_000,
             session_ttl_ms: 3_000,
         }
@@ -239,6 +242,7 @@ impl Scenario {
             ("election_ms_max", self.election_ms_max, self.election_ms_min + 1, 600_000),
             ("snapshot_after_entries", self.snapshot_after_entries, 1, u64::MAX),
             ("keep_entries", self.keep_entries, 0, u64::MAX),
+            ("flush_after_entries", self.flush_after_entries, 1, u64::MAX),
             ("operation_timeout_ms", self.operation_timeout_ms, 1, 600_000),
             ("session_ttl_ms", self.session_ttl_ms, 1_000, 600_000),
         ];

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aspen_core::storage::Store;
+use aspen_core::storage::{StorageConfig, Store};
 use aspen_core::{ClusterController, Node, NodeConfig, NodeId, storage};
 use aspen_transport_sim::SimRuntime;
 use aspen_transport_sim::network::SimTransport;
@@ -42,6 +42,8 @@ pub struct Start {
     pub incarnation: u32,
     /// The timeouts.
     pub config: NodeConfig,
+    /// How it keeps its data.
+    pub storage: StorageConfig,
     /// Its endpoint.
     pub transport: SimTransport,
     /// Its disk.
@@ -80,7 +82,8 @@ impl Start {
     /// What the storage or openraft said; the node is to be taken for stopped.
     pub async fn start(self) -> Result<Running, String> {
         let volume = Arc::new(self.volume);
-        let opened = storage::open::<SimRuntime, _>(volume).map_err(|error| error.to_string())?;
+        let opened = storage::open::<SimRuntime, _>(volume, &self.storage)
+            .map_err(|error| error.to_string())?;
         let store: Store<SimRuntime> = opened.store;
         let teller =
             Teller { node: self.id, incarnation: self.incarnation, recorder: self.recorder };
@@ -146,6 +149,11 @@ pub fn node_config(id: NodeId, scenario: &Scenario) -> NodeConfig {
         request_timeout: Duration::from_millis(scenario.operation_timeout_ms),
         snapshot_timeout: Duration::from_millis(scenario.election_ms_max * 4),
     }
+}
+
+/// A node's storage in a scenario.
+pub fn storage_config(scenario: &Scenario) -> StorageConfig {
+    StorageConfig { flush_after_entries: scenario.flush_after_entries }
 }
 
 /// Records the events of one incarnation.

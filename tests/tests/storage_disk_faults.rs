@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aspen_core::storage::{self, Storage};
+use aspen_core::storage::{self, Storage, StorageConfig};
 use aspen_core::types::Vote;
 use aspen_core::{NodeId, RaftConfig};
 use aspen_sim::disk::{
@@ -19,7 +19,7 @@ use openraft::type_config::TypeConfigExt;
 const OPERATIONS: u64 = 40;
 
 fn open(disk: &SimDisk) -> Result<Storage<SimRuntime>, storage::OpenError> {
-    storage::open(Arc::new(disk.mount()))
+    storage::open(Arc::new(disk.mount()), &StorageConfig::default())
 }
 
 /// Saves votes of ascending terms up to `last`; the last term that was acknowledged.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aspen_core::RaftConfig;
-use aspen_core::storage::{self, LogStore, StateMachine};
+use aspen_core::storage::{self, LogStore, StateMachine, StorageConfig};
 use aspen_tests::file_volume::FileVolume;
 use aspen_transport_sim::{SimRuntime, run_isolated};
 use openraft::StorageError;
@@ -22,7 +22,8 @@ impl StoreBuilder<Config, LogStore<SimRuntime>, StateMachine<SimRuntime>, TempDi
     {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let volume = Arc::new(FileVolume::new(folder.path()));
-        let storage = storage::open::<SimRuntime, _>(volume).expect("an empty folder");
+        let storage = storage::open::<SimRuntime, _>(volume, &StorageConfig::default())
+            .expect("an empty folder");
         Ok((folder, storage.log, storage.machine))
     }
 }

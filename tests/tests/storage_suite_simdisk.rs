@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aspen_core::RaftConfig;
-use aspen_core::storage::{self, LogStore, StateMachine};
+use aspen_core::storage::{self, LogStore, StateMachine, StorageConfig};
 use aspen_sim::disk::{DiskConfig, InFlight, PowerFailure, SimDisk, Survive};
 use aspen_transport_sim::{SimRuntime, run_isolated};
 use openraft::StorageError;
@@ -14,7 +14,8 @@ type Store = (SimDisk, LogStore<SimRuntime>, StateMachine<SimRuntime>);
 
 fn open(disk: SimDisk) -> Store {
     let volume = Arc::new(disk.mount());
-    let storage = storage::open::<SimRuntime, _>(volume).expect("the disk is healthy");
+    let storage = storage::open::<SimRuntime, _>(volume, &StorageConfig::default())
+        .expect("the disk is healthy");
     (disk, storage.log, storage.machine)
 }
 

@@ -28,7 +28,7 @@ pub trait Rows {
     ///
     /// # Errors
     /// The storage's own.
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, Self::Error>;
+    fn get(&self, key: &Key) -> Result<Option<Value>, Self::Error>;
 
     /// Sets a key; `hash` is the new row's. Gives the hash of the row that was there.
     ///
@@ -36,8 +36,8 @@ pub trait Rows {
     /// The storage's own.
     fn put(
         &mut self,
-        key: &[u8],
-        value: &[u8],
+        key: &Key,
+        value: &Value,
         hash: RowHash,
     ) -> Result<Option<RowHash>, Self::Error>;
 
@@ -45,7 +45,7 @@ pub trait Rows {
     ///
     /// # Errors
     /// The storage's own.
-    fn remove(&mut self, key: &[u8]) -> Result<Option<(Value, RowHash)>, Self::Error>;
+    fn remove(&mut self, key: &Key) -> Result<Option<(Value, RowHash)>, Self::Error>;
 }
 
 /// Everything that the state machine holds but the rows themselves.

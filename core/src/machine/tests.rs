@@ -8,29 +8,29 @@ use crate::command::Refusal;
 use crate::limits;
 
 #[derive(Default)]
-struct MapRows(BTreeMap<Vec<u8>, Vec<u8>>);
+struct MapRows(BTreeMap<Key, Value>);
 
 impl Rows for MapRows {
     type Error = Infallible;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, Infallible> {
-        Ok(self.0.get(key).map(|value| Value::copy_from_slice(value)))
+    fn get(&self, key: &Key) -> Result<Option<Value>, Infallible> {
+        Ok(self.0.get(key).cloned())
     }
 
     fn put(
         &mut self,
-        key: &[u8],
-        value: &[u8],
+        key: &Key,
+        value: &Value,
         hash: RowHash,
     ) -> Result<Option<RowHash>, Infallible> {
         assert_eq!(hash, RowHash::of(key, value), "the hash must be the new row's");
-        let old = self.0.insert(key.to_vec(), value.to_vec());
+        let old = self.0.insert(key.clone(), value.clone());
         Ok(old.map(|old| RowHash::of(key, &old)))
     }
 
-    fn remove(&mut self, key: &[u8]) -> Result<Option<(Value, RowHash)>, Infallible> {
+    fn remove(&mut self, key: &Key) -> Result<Option<(Value, RowHash)>, Infallible> {
         let old = self.0.remove(key);
-        Ok(old.map(|old| (Value::copy_from_slice(&old), RowHash::of(key, &old))))
+        Ok(old.map(|old| (old.clone(), RowHash::of(key, &old))))
     }
 }
 

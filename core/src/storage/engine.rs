@@ -1,7 +1,8 @@
 //! One storage transaction, from its operations to its commit.
 //!
 //! The writer hands over a group of operations; they run in order inside one redb transaction,
-//! and what they changed is published to [`Memory`](super::shared::Memory) once it has committed.
+//! and what they changed is published once it has committed. A transaction that ends with a sync
+//! takes along what has been applied in memory, when enough of it has gathered.
 //! Synchronous on purpose: the volume decides on which thread it runs.
 //!
 //! A transaction that fails leaves the ledger ahead of the disk. That is no harm: after the first
@@ -9,18 +10,18 @@
 
 use std::sync::Arc;
 
-use openraft::EntryPayload;
 use redb::{Durability as RedbDurability, ReadableTableMetadata, WriteTransaction};
 
-use crate::command::{Reply, SessionId};
+use crate::command::SessionId;
 use crate::machine::Machine;
-use crate::machine::digest::Digests;
+use crate::storage::applied::Cut;
+use crate::storage::encoding;
 use crate::storage::error::StorageError;
 use crate::storage::generation::{self, Generation};
 use crate::storage::shared::{Shadow, Shared};
 use crate::storage::snapshot::SnapshotEnd;
-use crate::storage::tables::{self, LOG, META, MachineRow, MetaTable, NumbersTable, RowsTable};
-use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Vote};
+use crate::storage::tables::{self, BytesTable, LOG, META, MachineRow, MetaTable, NumbersTable};
+use crate::types::{LogId, SnapshotMeta, Vote};
 use crate::volume::Durability;
 
 /// An operation, without its callback.
@@ -33,14 +34,12 @@ pub(crate) enum Work {
     Truncate(Option<LogId>),
     /// Removes the log's entries up to this one.
     Purge(LogId),
-    /// Applies entries.
-    Apply(Vec<Entry>),
     /// Writes a part of a received snapshot.
     Receive(Slice),
     /// Makes a received snapshot the state machine.
     Install { shadow: Arc<Shadow>, meta: SnapshotMeta, end: SnapshotEnd },
-    /// Makes durable whatever is visible.
-    Flush,
+    /// Writes what has been applied and is in memory alone.
+    Flush(Durability),
 }
 
 /// Rows of a snapshot on their way into a shadow generation, sealed.
@@ -54,13 +53,13 @@ impl Work {
     /// What the operation asks of the disk.
     pub(crate) fn durability(&self) -> Durability {
         match self {
-            Work::Apply(_) | Work::Receive(_) => Durability::Visible,
+            Work::Receive(_) => Durability::Visible,
+            Work::Flush(durability) => *durability,
             Work::Append { .. }
             | Work::Vote(_)
             | Work::Truncate(_)
             | Work::Purge(_)
-            | Work::Install { .. }
-            | Work::Flush => Durability::Synced,
+            | Work::Install { .. } => Durability::Synced,
         }
     }
 }
@@ -68,30 +67,32 @@ impl Work {
 /// The storage as the running transaction sees it.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    pub(crate) machine: Machine,
-    pub(crate) applied: Option<LogId>,
-    pub(crate) membership: StoredMembership,
-    pub(crate) generation: u64,
     /// The last log id in the database, or the last purged.
     pub(crate) last: Option<LogId>,
     /// The committed log id in the database.
     pub(crate) committed: Option<LogId>,
+    /// The last entry whose effects are in the database.
+    pub(crate) flushed: Option<LogId>,
 }
 
 /// What a transaction changed, for the readers to see after its commit.
 #[derive(Default)]
 struct Changes {
-    replies: Vec<Vec<Reply>>,
-    digests: Vec<(u64, Digests)>,
     append: Option<u64>,
     vote: Option<Vote>,
-    membership: bool,
-    machine: bool,
-    adopted: Option<Arc<Shadow>>,
+    /// What the database holds of the state machine now: it was flushed.
+    flushed: Option<MachineRow>,
+    installed: Option<Installed>,
 }
 
-/// Runs a group of operations as one transaction. Gives the replies of each apply among them, in
-/// order.
+/// A snapshot that took the state machine's place.
+struct Installed {
+    shadow: Arc<Shadow>,
+    meta: SnapshotMeta,
+    machine: Machine,
+}
+
+/// Runs a group of operations as one transaction.
 ///
 /// # Errors
 /// The first thing that went wrong; nothing of the group is visible then, and nothing may run
@@ -100,23 +101,23 @@ pub(crate) fn run(
     shared: &Shared,
     durability: Durability,
     group: &[Work],
-) -> Result<Vec<Vec<Reply>>, StorageError> {
+) -> Result<(), StorageError> {
     let mut ledger = shared.ledger();
     let mut txn = shared.begin_write()?;
     if durability == Durability::Visible {
         txn.set_durability(RedbDurability::None)?;
     }
-    let mut transaction = Transaction::new(&txn, &mut ledger);
+    let mut transaction = Transaction::new(shared, &txn, &mut ledger);
     for work in group {
         transaction.run(work)?;
     }
-    let committed = shared.memory().committed;
-    let changes = transaction.finish(committed)?;
+    let changes = transaction.finish(durability)?;
     txn.commit()?;
-    Ok(publish(shared, &ledger, changes))
+    publish(shared, changes);
+    Ok(())
 }
 
-fn publish(shared: &Shared, ledger: &Ledger, changes: Changes) -> Vec<Vec<Reply>> {
+fn publish(shared: &Shared, changes: Changes) {
     let mut memory = shared.memory();
     if let Some(append) = changes.append {
         memory.tail.written(append);
@@ -124,39 +125,40 @@ fn publish(shared: &Shared, ledger: &Ledger, changes: Changes) -> Vec<Vec<Reply>
     if let Some(vote) = changes.vote {
         memory.vote = Some(vote);
     }
-    if changes.machine {
-        let applied = &mut memory.applied;
-        applied.last = ledger.applied;
-        applied.log_time = ledger.machine.log_time();
-        applied.sessions = ledger.machine.sessions().len();
-        if changes.membership {
-            applied.membership = ledger.membership.clone();
-        }
-        for (index, digests) in changes.digests {
-            applied.remember(index, digests);
-        }
+    drop(memory);
+    if let Some(row) = changes.flushed {
+        shared.applied().note_flushed(row.applied);
     }
-    if let Some(shadow) = changes.adopted {
+    if let Some(Installed { shadow, meta, machine }) = changes.installed {
+        let mut applied = shared.applied();
+        let old = applied.generation();
+        applied.adopt(shadow.number(), &meta, machine);
+        drop(applied);
         shadow.adopt();
-        let old = std::mem::replace(&mut memory.applied.generation, shadow.number());
-        memory.abandoned.push(old);
+        shared.memory().abandoned.push(old);
     }
-    changes.replies
 }
 
 /// A write transaction with the tables that it has opened so far.
 struct Transaction<'txn, 'ledger> {
+    shared: &'ledger Shared,
     txn: &'txn WriteTransaction,
     ledger: &'ledger mut Ledger,
     log: Option<NumbersTable<'txn>>,
     meta: Option<MetaTable<'txn>>,
-    rows: Option<RowsTable<'txn>>,
+    /// Whether it was asked to take along what is in memory alone.
+    flush: bool,
     changes: Changes,
 }
 
 impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
-    fn new(txn: &'txn WriteTransaction, ledger: &'ledger mut Ledger) -> Self {
-        Self { txn, ledger, log: None, meta: None, rows: None, changes: Changes::default() }
+    fn new(
+        shared: &'ledger Shared,
+        txn: &'txn WriteTransaction,
+        ledger: &'ledger mut Ledger,
+    ) -> Self {
+        let changes = Changes::default();
+        Self { shared, txn, ledger, log: None, meta: None, flush: false, changes }
     }
 
     fn run(&mut self, work: &Work) -> Result<(), StorageError> {
@@ -165,10 +167,12 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
             Work::Vote(vote) => self.vote(vote),
             Work::Truncate(last) => self.truncate_after(*last),
             Work::Purge(upto) => self.purge(*upto),
-            Work::Apply(entries) => self.apply(entries),
             Work::Receive(slice) => self.receive(slice),
             Work::Install { shadow, meta, end } => self.install(shadow, meta, end),
-            Work::Flush => Ok(()),
+            Work::Flush(_) => {
+                self.flush = true;
+                Ok(())
+            }
         }
     }
 
@@ -202,48 +206,23 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         Ok(())
     }
 
-    /// This transaction is durable, and with it every apply before it; so what counts as persisted
-    /// is what the ledger has applied. A state machine that has applied nothing is let through:
+    /// The entries to be purged must never be needed again, so their effects go to the disk in
+    /// this transaction at the latest. A state machine that has applied nothing is let through:
     /// there is nothing that it could lose.
     fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
-        if let Some(applied) = self.ledger.applied.filter(|applied| applied.index < upto.index) {
-            let (upto, applied) = (upto.index, applied.index);
-            return Err(StorageError::PurgePastApplied { upto, applied });
+        if index(self.ledger.flushed) < Some(upto.index) {
+            let applied = self.shared.applied().last();
+            if let Some(applied) = applied.filter(|applied| applied.index < upto.index) {
+                let (upto, applied) = (upto.index, applied.index);
+                return Err(StorageError::PurgePastApplied { upto, applied });
+            }
+            self.flush = true;
         }
         self.log()?.retain_in(..=upto.index, |_, _| false)?;
         tables::put_record(self.meta()?, tables::PURGED, &upto)?;
         if self.ledger.last.is_none_or(|last| last.index < upto.index) {
             self.ledger.last = Some(upto);
         }
-        Ok(())
-    }
-
-    fn apply(&mut self, entries: &[Entry]) -> Result<(), StorageError> {
-        self.open_rows()?;
-        let rows = self.rows.as_mut().expect("opened one line above");
-        let mut replies = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let index = entry.log_id.index;
-            if let Some(applied) = self.ledger.applied.filter(|applied| applied.index >= index) {
-                return Err(StorageError::ApplyOrder { index, applied: applied.index });
-            }
-            self.ledger.applied = Some(entry.log_id);
-            replies.push(match &entry.payload {
-                EntryPayload::Blank => Reply::Done,
-                EntryPayload::Normal(proposal) => {
-                    self.ledger.machine.apply(rows, index, proposal)?
-                }
-                EntryPayload::Membership(membership) => {
-                    let log_id = Some(entry.log_id);
-                    self.ledger.membership = StoredMembership::new(log_id, membership.clone());
-                    self.changes.membership = true;
-                    Reply::Done
-                }
-            });
-            self.changes.digests.push((index, self.ledger.machine.digests()));
-        }
-        self.changes.machine = true;
-        self.changes.replies.push(replies);
         Ok(())
     }
 
@@ -266,73 +245,87 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         meta: &SnapshotMeta,
         end: &SnapshotEnd,
     ) -> Result<(), StorageError> {
-        self.store_sessions()?;
-        self.rows = None;
         let generation = Generation::named(shadow.number());
         let rows = self.txn.open_table(generation.rows())?;
         assert_eq!(rows.len()?, end.rows, "the receiver counted the rows that it wrote");
         let sessions = self.txn.open_table(generation.sessions())?;
         let machine = generation::load_machine(&sessions, end)?;
-        self.ledger.machine = machine;
-        self.ledger.generation = shadow.number();
-        self.ledger.applied = meta.last_log_id;
-        self.ledger.membership = meta.last_membership.clone();
-        self.changes.machine = true;
-        self.changes.membership = true;
-        let index = meta.last_log_id.map_or(0, |log_id| log_id.index);
-        self.changes.digests.push((index, self.ledger.machine.digests()));
-        assert!(self.changes.adopted.is_none(), "openraft waits for one install at a time");
-        self.changes.adopted = Some(shadow.clone());
+        let row = MachineRow::of(shadow.number(), meta.last_log_id, &machine);
+        tables::put_record(self.meta()?, tables::MACHINE, &row)?;
+        tables::put_record(self.meta()?, tables::MEMBERSHIP, &meta.last_membership)?;
+        self.ledger.flushed = meta.last_log_id;
+        assert!(self.changes.installed.is_none(), "openraft waits for one install at a time");
+        let (shadow, meta) = (shadow.clone(), meta.clone());
+        self.changes.installed = Some(Installed { shadow, meta, machine });
         Ok(())
     }
 
     /// Writes what the operations left to be written once.
     ///
-    /// The committed log id rides along when the log or the state machine on the disk reach that
-    /// far: a restart re-applies the log up to it, and must find those entries.
-    fn finish(mut self, committed: Option<LogId>) -> Result<Changes, StorageError> {
-        if self.changes.machine {
-            self.store_sessions()?;
-            let row = self.ledger.machine_row();
-            tables::put_record(self.meta()?, tables::MACHINE, &row)?;
+    /// The committed log id is written when there are other records to write, and when the log or
+    /// the state machine on the disk reach that far: a restart re-applies the log up to it, and
+    /// must find those entries. An older one costs a restart nothing but time.
+    fn finish(mut self, durability: Durability) -> Result<Changes, StorageError> {
+        // What an installed snapshot has replaced need not be written any more.
+        if self.changes.installed.is_none()
+            && let Some(cut) = self.cut(durability)
+        {
+            self.write_cut(cut)?;
         }
-        if self.changes.membership {
-            let membership = self.ledger.membership.clone();
-            tables::put_record(self.meta()?, tables::MEMBERSHIP, &membership)?;
-        }
-        let index = |log_id: Option<LogId>| log_id.map(|log_id| log_id.index);
-        let reach = index(self.ledger.last).max(index(self.ledger.applied));
-        let reached = index(committed) <= reach;
-        if reached && committed != self.ledger.committed {
-            tables::put_record(self.meta()?, tables::COMMITTED, &committed)?;
+        let reach = index(self.ledger.last).max(index(self.ledger.flushed));
+        let committed = self.shared.memory().committed;
+        let news = committed != self.ledger.committed && index(committed) <= reach;
+        if let Some(meta) = self.meta.as_mut().filter(|_| news) {
+            tables::put_record(meta, tables::COMMITTED, &committed)?;
             self.ledger.committed = committed;
         }
         Ok(self.changes)
     }
 
-    fn store_sessions(&mut self) -> Result<(), StorageError> {
-        let changes = self.ledger.machine.sessions_mut().take_changes();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let generation = Generation::named(self.ledger.generation);
-        let mut sessions = self.txn.open_table(generation.sessions())?;
-        for (SessionId(id), row) in changes {
-            match row {
-                None => drop(sessions.remove(id)?),
-                Some(row) => {
-                    drop(sessions.insert(id, generation::seal_session(id, &row).as_slice())?)
+    /// What this transaction writes of the state machine: what it was asked to flush, or, as it is
+    /// synced anyway, what has gathered. Entries that are applied while their append still waits
+    /// for its turn are left to the next one, so that the state machine on the disk never passes
+    /// the log.
+    fn cut(&self, durability: Durability) -> Option<Cut> {
+        let mut applied = self.shared.applied();
+        let due = durability == Durability::Synced
+            && self.shared.flush_is_due(&applied)
+            && index(applied.last()) <= index(self.ledger.last);
+        (self.flush || due).then(|| applied.cut())
+    }
+
+    fn write_cut(&mut self, cut: Cut) -> Result<(), StorageError> {
+        let generation = Generation::named(cut.machine.generation);
+        if !cut.rows.is_empty() {
+            let mut rows: BytesTable<'_> = self.txn.open_table(generation.rows())?;
+            for (key, change) in cut.rows {
+                match change {
+                    None => drop(rows.remove(&key[..])?),
+                    Some(row) => {
+                        let sealed = encoding::seal_hashed(&row.value, row.hash);
+                        drop(rows.insert(&key[..], sealed.as_slice())?);
+                    }
                 }
             }
         }
-        Ok(())
-    }
-
-    fn open_rows(&mut self) -> Result<(), StorageError> {
-        if self.rows.is_none() {
-            let generation = Generation::named(self.ledger.generation);
-            self.rows = Some(RowsTable(self.txn.open_table(generation.rows())?));
+        if !cut.sessions.is_empty() {
+            let mut sessions: NumbersTable<'_> = self.txn.open_table(generation.sessions())?;
+            for (SessionId(id), row) in cut.sessions {
+                match row {
+                    None => drop(sessions.remove(id)?),
+                    Some(row) => {
+                        let sealed = generation::seal_session(id, &row);
+                        drop(sessions.insert(id, sealed.as_slice())?);
+                    }
+                }
+            }
         }
+        tables::put_record(self.meta()?, tables::MACHINE, &cut.machine)?;
+        if let Some(membership) = cut.membership {
+            tables::put_record(self.meta()?, tables::MEMBERSHIP, &membership)?;
+        }
+        self.ledger.flushed = cut.machine.applied;
+        self.changes.flushed = Some(cut.machine);
         Ok(())
     }
 
@@ -353,15 +346,6 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
     }
 }
 
-impl Ledger {
-    /// The record that `meta` keeps of the state machine.
-    pub(crate) fn machine_row(&self) -> MachineRow {
-        MachineRow {
-            generation: self.generation,
-            applied: self.applied,
-            log_time: self.machine.log_time(),
-            content: self.machine.content(),
-            sessions: self.machine.sessions().digest(),
-        }
-    }
+fn index(log_id: Option<LogId>) -> Option<u64> {
+    log_id.map(|log_id| log_id.index)
 }

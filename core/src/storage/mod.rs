@@ -8,22 +8,26 @@
 //!
 //! ```text
 //! LogStore, StateMachine, SnapshotReceiver → queue → writer → volume → engine → redb
-//!                  └──────── tail, memory ←─────────────────── publish ┘
+//!                  └─── tail, memory, applied ←─────────────── publish ┘
 //! ```
 //!
-//! Two kinds of transaction: one that ends with a sync (log, vote, purge, install) and one that is
-//! visible at once and becomes durable with the next synced one (apply). So what a crash leaves is
-//! always a prefix of what was done. Every error is final: after the first, everything fails with
+//! An entry is appended by a transaction and applied in memory; what has been applied is flushed
+//! by a later transaction, many entries at once. Two kinds of transaction: one that ends with a
+//! sync (log, vote, purge, install) and one that is visible at once and becomes durable with the
+//! next synced one (parts of snapshots, the flush before a snapshot is taken). So what a crash
+//! leaves is always a prefix of what was done. Every error is final: after the first, everything fails with
 //! it, because a database whose disk has failed once cannot be trusted.
 //!
 //! Left out: recovery on a disk that lost what it had synced. The checksums of rows and the running
 //! digests make that visible; nothing here repairs it.
 
+mod applied;
 pub mod encoding;
 mod engine;
 mod error;
 mod generation;
 mod log;
+mod memtable;
 mod open;
 mod queue;
 mod receive;
@@ -43,7 +47,22 @@ pub use snapshot::{ChunkError, OutgoingSnapshot, SnapshotData};
 pub use state_machine::{SnapshotBuilder, StateMachine};
 pub use store::Store;
 
+use crate::limits;
 use crate::runtime::Runtime;
+
+/// What can be chosen of a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// How many applied entries gather in memory before an append takes their effects to the
+    /// disk; a restart re-applies at most about four times as many. From 1.
+    pub flush_after_entries: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { flush_after_entries: limits::FLUSH_AFTER_ENTRIES }
+    }
+}
 
 /// An open storage.
 pub struct Storage<R: Runtime> {

@@ -5,7 +5,7 @@
 //! name is therefore always a whole database, and one that is not means that the disk lost data:
 //! the storage refuses to open, rather than to begin anew and forget its vote.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,19 +18,20 @@ use redb::{
 
 use crate::limits;
 use crate::runtime::Runtime;
-use crate::storage::Storage;
+use crate::storage::applied::Applied;
 use crate::storage::engine::Ledger;
 use crate::storage::error::StorageError;
 use crate::storage::generation::{self, Generation};
 use crate::storage::log::LogStore;
 use crate::storage::queue::Queue;
-use crate::storage::shared::{Applied, Memory, Shared};
+use crate::storage::shared::{Memory, Recovered, Shared};
 use crate::storage::snapshot::SnapshotEnd;
 use crate::storage::state_machine::StateMachine;
 use crate::storage::store::Store;
 use crate::storage::tables::{self, LOG, META, MachineRow};
 use crate::storage::tail::Tail;
 use crate::storage::writer::Writer;
+use crate::storage::{Storage, StorageConfig};
 use crate::types::{Entry, RaftConfig};
 use crate::volume::Volume;
 
@@ -73,10 +74,13 @@ pub enum OpenError {
 ///
 /// # Errors
 /// [`OpenError`].
-pub fn open<R: Runtime, V: Volume>(volume: Arc<V>) -> Result<Storage<R>, OpenError> {
+pub fn open<R: Runtime, V: Volume>(
+    volume: Arc<V>,
+    config: &StorageConfig,
+) -> Result<Storage<R>, OpenError> {
     let (database, repaired) = open_database(&*volume)?;
-    let (memory, ledger) = recover(&database)?;
-    let shared = Arc::new(Shared::new(database, memory, ledger, repaired));
+    let recovered = recover(&database)?;
+    let shared = Arc::new(Shared::new(database, recovered, config, repaired));
     let (sender, receiver) = RaftConfig::<R>::mpsc(limits::STORAGE_QUEUE_OPS_MAX);
     let queue = Queue(sender);
     let writer = Writer::<R, V>::new(shared.clone(), volume, receiver);
@@ -146,7 +150,7 @@ fn write_first_records(database: &Database) -> Result<(), StorageError> {
 }
 
 /// Reads what memory needs to know.
-fn recover(database: &Database) -> Result<(Memory, Ledger), OpenError> {
+fn recover(database: &Database) -> Result<Recovered, OpenError> {
     let txn = database.begin_read().map_err(StorageError::from)?;
     let foreign = |_| OpenError::Foreign { reason: "it has no table of ours" };
     let meta = txn.open_table(META).map_err(foreign)?;
@@ -159,39 +163,27 @@ fn recover_records(
     txn: &ReadTransaction,
     meta: &ReadOnlyTable<&'static str, &'static [u8]>,
     machine: &MachineRow,
-) -> Result<(Memory, Ledger), StorageError> {
+) -> Result<Recovered, StorageError> {
     let tail = recover_tail(txn, meta)?;
     let sessions = txn.open_table(Generation::named(machine.generation).sessions())?;
-    let ledger = Ledger {
-        machine: generation::load_machine(&sessions, &SnapshotEnd::of(machine, 0, 0))?,
-        applied: machine.applied,
-        membership: tables::record(meta, tables::MEMBERSHIP)?.unwrap_or_default(),
-        generation: machine.generation,
-        last: tail.last(),
-        committed: tables::record(meta, tables::COMMITTED)?.flatten(),
-    };
-    let mut applied = Applied {
-        generation: ledger.generation,
-        last: ledger.applied,
-        membership: ledger.membership.clone(),
-        log_time: ledger.machine.log_time(),
-        sessions: ledger.machine.sessions().len(),
-        digests: VecDeque::new(),
-    };
-    if let Some(last) = ledger.applied {
-        applied.remember(last.index, ledger.machine.digests());
-    }
+    let applied = Applied::new(
+        machine.generation,
+        machine.applied,
+        tables::record(meta, tables::MEMBERSHIP)?.unwrap_or_default(),
+        generation::load_machine(&sessions, &SnapshotEnd::of(machine, 0, 0))?,
+    );
+    let committed = tables::record(meta, tables::COMMITTED)?.flatten();
+    let ledger = Ledger { last: tail.last(), committed, flushed: machine.applied };
     let generations = generations(txn)?;
     let memory = Memory {
         tail,
         vote: tables::record(meta, tables::VOTE)?,
-        committed: ledger.committed,
-        applied,
+        committed,
         failure: None,
         next_generation: generations.last().copied().unwrap_or(FIRST_GENERATION) + 1,
-        abandoned: generations.into_iter().filter(|one| *one != ledger.generation).collect(),
+        abandoned: generations.into_iter().filter(|one| *one != machine.generation).collect(),
     };
-    Ok((memory, ledger))
+    Ok(Recovered { memory, applied, ledger })
 }
 
 /// The log's bounds.

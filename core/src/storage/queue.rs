@@ -5,11 +5,11 @@ use openraft::async_runtime::{MpscSender, OneshotSender};
 use openraft::storage::IOFlushed;
 use openraft::type_config::TypeConfigExt;
 
-use crate::command::Reply;
 use crate::runtime::Runtime;
 use crate::storage::engine::Work;
 use crate::storage::error::StorageError;
-use crate::types::{Entry, RaftConfig};
+use crate::types::RaftConfig;
+use crate::volume::Durability;
 
 /// One operation and where its answer goes.
 pub(crate) struct Operation<R: Runtime> {
@@ -23,24 +23,17 @@ pub(crate) enum Answer<R: Runtime> {
     Flushed(IOFlushed<RaftConfig<R>>),
     /// To the caller, who waits.
     Done(OneshotSenderOf<RaftConfig<R>, Result<(), StorageError>>),
-    /// To the caller, who waits for the replies.
-    Replies(OneshotSenderOf<RaftConfig<R>, Result<Vec<Reply>, StorageError>>),
     /// To the caller, who waits for the database to be closed.
     Closed(OneshotSenderOf<RaftConfig<R>, Result<(), StorageError>>),
 }
 
 impl<R: Runtime> Answer<R> {
-    /// Answers with what became of the group; `replies` are those of this operation. A caller who
-    /// has stopped waiting has no use for the answer.
-    pub(crate) fn send(self, result: Result<Vec<Reply>, StorageError>) {
+    /// Answers with what became of the group. A caller who has stopped waiting has no use for the
+    /// answer.
+    pub(crate) fn send(self, result: Result<(), StorageError>) {
         match self {
-            Answer::Flushed(callback) => {
-                callback.io_completed(result.map(drop).map_err(Into::into));
-            }
-            Answer::Done(sender) | Answer::Closed(sender) => {
-                drop(sender.send(result.map(drop)));
-            }
-            Answer::Replies(sender) => drop(sender.send(result)),
+            Answer::Flushed(callback) => callback.io_completed(result.map_err(Into::into)),
+            Answer::Done(sender) | Answer::Closed(sender) => drop(sender.send(result)),
         }
     }
 }
@@ -71,22 +64,23 @@ impl<R: Runtime> Queue<R> {
         receiver.await.map_err(|_| StorageError::Closed)?
     }
 
-    /// Applies entries and waits for their replies.
-    pub(crate) async fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Reply>, StorageError> {
-        let (sender, receiver) = RaftConfig::<R>::oneshot();
-        self.send(Work::Apply(entries), Answer::Replies(sender)).await?;
-        receiver.await.map_err(|_| StorageError::Closed)?
-    }
-
     /// Makes everything durable, closes the database and waits for it.
     pub(crate) async fn close(&self) -> Result<(), StorageError> {
         let (sender, receiver) = RaftConfig::<R>::oneshot();
-        self.send(Work::Flush, Answer::Closed(sender)).await?;
+        self.send(Work::Flush(Durability::Synced), Answer::Closed(sender)).await?;
         receiver.await.map_err(|_| StorageError::Closed)?
     }
 
-    async fn send(&self, work: Work, answer: Answer<R>) -> Result<(), StorageError> {
-        let sent = self.0.send(Operation { work, answer }).await;
-        sent.map_err(|_| StorageError::Closed)
+    /// Boxed, because openraft's loop moves the futures of the storage's calls on every turn,
+    /// whether it makes such a call or not.
+    fn send(
+        &self,
+        work: Work,
+        answer: Answer<R>,
+    ) -> impl Future<Output = Result<(), StorageError>> + Send {
+        Box::pin(async move {
+            let sent = self.0.send(Operation { work, answer }).await;
+            sent.map_err(|_| StorageError::Closed)
+        })
     }
 }

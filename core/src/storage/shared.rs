@@ -1,22 +1,24 @@
 //! What every handle of one storage shares: the database, and what memory knows of it.
 //!
-//! [`Memory`] is what readers see. It changes when an operation is accepted (the log's tail) or
-//! when its transaction has committed (everything else). The [`Ledger`]
-//! is what the running transaction sees; only one runs at a time.
+//! [`Memory`] is what readers see of the log. It changes when an operation is accepted (the log's
+//! tail) or when its transaction has committed (everything else). [`Applied`] is the state machine;
+//! it changes when entries are applied and when a snapshot has been installed. The [`Ledger`] is
+//! what the running transaction sees; only one runs at a time.
+//!
+//! The ledger is locked before the others. Memory and applied are never locked together.
 
-use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::limits;
-use crate::machine::digest::Digests;
+use crate::storage::StorageConfig;
+use crate::storage::applied::Applied;
 use crate::storage::engine::Ledger;
 use crate::storage::error::StorageError;
 use crate::storage::tail::Tail;
-use crate::types::{LogId, LogTime, StoredMembership, Vote};
+use crate::types::{LogId, Vote};
 
 const UNPOISONED: &str = "nothing panics while it holds this lock";
 
@@ -25,11 +27,20 @@ pub(crate) struct Shared {
     /// `None` once the storage is closed.
     database: RwLock<Option<Database>>,
     memory: Mutex<Memory>,
+    applied: Mutex<Applied>,
     ledger: Mutex<Ledger>,
+    flush_after_entries: u64,
     repaired: bool,
 }
 
-/// What readers see.
+/// What a storage begins with.
+pub(crate) struct Recovered {
+    pub(crate) memory: Memory,
+    pub(crate) applied: Applied,
+    pub(crate) ledger: Ledger,
+}
+
+/// What readers see, but for the state machine.
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// The log.
@@ -38,8 +49,6 @@ pub(crate) struct Memory {
     pub(crate) vote: Option<Vote>,
     /// The last log id known to be committed; the disk may know an older one.
     pub(crate) committed: Option<LogId>,
-    /// The state machine.
-    pub(crate) applied: Applied,
     /// The first error; the answer to everything that comes after it.
     pub(crate) failure: Option<StorageError>,
     /// Generations that nobody will install and that are still to be dropped.
@@ -48,46 +57,20 @@ pub(crate) struct Memory {
     pub(crate) next_generation: u64,
 }
 
-/// What readers see of the state machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Applied {
-    /// The generation that holds the rows.
-    pub(crate) generation: u64,
-    /// The last entry applied.
-    pub(crate) last: Option<LogId>,
-    /// The last membership applied.
-    pub(crate) membership: StoredMembership,
-    /// The largest time that a proposal carried.
-    pub(crate) log_time: LogTime,
-    /// How many sessions are open.
-    pub(crate) sessions: usize,
-    /// The digests after the latest entries, ascending.
-    pub(crate) digests: VecDeque<(u64, Digests)>,
-}
-
-impl Applied {
-    /// Remembers the digests after one more entry.
-    pub(crate) fn remember(&mut self, index: u64, digests: Digests) {
-        if self.digests.len() == limits::DIGESTS_KEPT {
-            self.digests.pop_front();
-        }
-        self.digests.push_back((index, digests));
-    }
-
-    /// The digests after the entries of a range, as far as they are remembered.
-    pub(crate) fn digests(&self, range: RangeInclusive<u64>) -> Vec<(u64, Digests)> {
-        let from = self.digests.partition_point(|(index, _)| index < range.start());
-        let rest = self.digests.iter().skip(from);
-        rest.take_while(|(index, _)| index <= range.end()).copied().collect()
-    }
-}
-
 impl Shared {
-    pub(crate) fn new(database: Database, memory: Memory, ledger: Ledger, repaired: bool) -> Self {
+    pub(crate) fn new(
+        database: Database,
+        recovered: Recovered,
+        config: &StorageConfig,
+        repaired: bool,
+    ) -> Self {
+        let Recovered { memory, applied, ledger } = recovered;
         Self {
             database: RwLock::new(Some(database)),
             memory: Mutex::new(memory),
+            applied: Mutex::new(applied),
             ledger: Mutex::new(ledger),
+            flush_after_entries: config.flush_after_entries,
             repaired,
         }
     }
@@ -97,12 +80,30 @@ impl Shared {
         self.repaired
     }
 
-    /// What readers see. Hold it for a moment only.
+    /// What readers see, but for the state machine. Hold it for a moment only.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect(UNPOISONED)
     }
 
-    /// What the running transaction sees. Locked before [`memory`](Shared::memory), never after.
+    /// The state machine.
+    pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().expect("an apply that panicked ended its node")
+    }
+
+    /// Whether enough has been applied in memory alone for the next synced transaction to take it
+    /// along.
+    pub(crate) fn flush_is_due(&self, applied: &Applied) -> bool {
+        applied.has_unflushed(self.flush_after_entries, limits::MEMTABLE_BYTES_MAX)
+    }
+
+    /// Whether so much has been applied in memory alone that the next apply has to wait.
+    pub(crate) fn flush_is_overdue(&self, applied: &Applied) -> bool {
+        const PATIENCE: u64 = 4;
+        let entries = self.flush_after_entries.saturating_mul(PATIENCE);
+        applied.has_unflushed(entries, limits::MEMTABLE_BYTES_MAX * PATIENCE as usize)
+    }
+
+    /// What the running transaction sees.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("a transaction that panicked ended its node")
     }
@@ -122,8 +123,8 @@ impl Shared {
         result.map_err(|error| self.fail(error))
     }
 
-    /// Begins a read transaction. Whoever wants it to fit to what [`Memory`] says calls this while
-    /// holding the memory's lock: no transaction can publish in between.
+    /// Begins a read transaction. Whoever wants it to fit to what [`Memory`] or [`Applied`] say
+    /// calls this while holding that lock: no transaction can publish in between.
     pub(crate) fn begin_read(&self) -> Result<ReadTransaction, StorageError> {
         let database = self.database.read().expect(UNPOISONED);
         Ok(database.as_ref().ok_or(StorageError::Closed)?.begin_read()?)

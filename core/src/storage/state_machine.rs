@@ -1,8 +1,8 @@
 //! The state machine as openraft drives it: apply, snapshots, what has been applied.
 //!
-//! What an entry does is [`Machine`](crate::machine::Machine)'s business; here entries become
-//! operations for the writer, and replies go back to whoever waits for them once their transaction
-//! has committed.
+//! What an entry does is [`Applied`](super::applied::Applied)'s business; here entries are gathered
+//! and replies go back to whoever waits for them. A snapshot is a view of the database, so what has
+//! been applied in memory alone is flushed before one is taken.
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::storage::shared::{Shadow, Shared};
 use crate::storage::snapshot::{OutgoingSnapshot, SnapshotData};
 use crate::storage::tail;
 use crate::types::{Entry, LogId, RaftConfig, Snapshot, SnapshotMeta, StoredMembership};
+use crate::volume::Durability;
 
 /// A handle to the state machine.
 pub struct StateMachine<R: Runtime> {
@@ -40,8 +41,12 @@ impl<R: Runtime> StateMachine<R> {
     }
 
     /// The state machine as it is now.
-    fn view(&self) -> Result<Snapshot<SnapshotData>, StorageError> {
+    async fn view(&self) -> Result<Snapshot<SnapshotData>, StorageError> {
         self.shared.check()?;
+        let unflushed = self.shared.applied().has_unflushed(1, usize::MAX);
+        if unflushed {
+            self.queue.run(Work::Flush(Durability::Visible)).await?;
+        }
         let view = self.shared.begin_read().and_then(|txn| OutgoingSnapshot::open(&txn));
         let (meta, outgoing) = self.shared.guard(view)?;
         Ok(Snapshot { meta, snapshot: SnapshotData::Outgoing(Box::new(outgoing)) })
@@ -50,10 +55,14 @@ impl<R: Runtime> StateMachine<R> {
     /// Applies what was collected and answers those who wait for it.
     async fn apply_batch(&self, batch: &mut Batch<R>) -> Result<(), StorageError> {
         let Batch { entries, responders, .. } = std::mem::take(batch);
-        if entries.is_empty() {
-            return Ok(());
+        self.shared.check()?;
+        // Only when nothing is appended for long: otherwise an append has taken it along.
+        let overdue = self.shared.flush_is_overdue(&self.shared.applied());
+        if overdue {
+            self.queue.run(Work::Flush(Durability::Visible)).await?;
         }
-        let replies = self.queue.apply(entries).await?;
+        let applied = self.shared.applied().apply(&self.shared, &entries);
+        let replies = self.shared.guard(applied)?;
         for (responder, reply) in responders.into_iter().zip(replies) {
             if let Some(responder) = responder {
                 responder.send(reply);
@@ -104,8 +113,8 @@ impl<R: Runtime> RaftStateMachine<RaftConfig<R>> for StateMachine<R> {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         self.shared.check()?;
-        let memory = self.shared.memory();
-        Ok((memory.applied.last, memory.applied.membership.clone()))
+        let applied = self.shared.applied();
+        Ok((applied.last(), applied.membership().clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -124,7 +133,7 @@ impl<R: Runtime> RaftStateMachine<RaftConfig<R>> for StateMachine<R> {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         // The view is taken here, not by the build: it must be of this moment.
-        SnapshotBuilder { view: Some(self.view()) }
+        SnapshotBuilder { view: Some(self.view().await) }
     }
 
     async fn install_snapshot(
@@ -144,7 +153,7 @@ impl<R: Runtime> RaftStateMachine<RaftConfig<R>> for StateMachine<R> {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<SnapshotData>>> {
         // Any moment's view is a snapshot; one of nothing would be of no use to anybody.
-        let view = self.view()?;
+        let view = self.view().await?;
         Ok(view.meta.last_log_id.is_some().then_some(view))
     }
 }

@@ -9,8 +9,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::command::Value;
-use crate::machine::Rows;
+use crate::machine::Machine;
 use crate::machine::digest::{RowHash, RowsDigest};
 use crate::storage::encoding;
 use crate::storage::error::StorageError;
@@ -52,6 +51,19 @@ pub(crate) struct MachineRow {
     pub(crate) content: RowsDigest,
     /// The digest of the session rows.
     pub(crate) sessions: RowsDigest,
+}
+
+impl MachineRow {
+    /// The record of a machine that has applied entries up to `applied`.
+    pub(crate) fn of(generation: u64, applied: Option<LogId>, machine: &Machine) -> Self {
+        Self {
+            generation,
+            applied,
+            log_time: machine.log_time(),
+            content: machine.content(),
+            sessions: machine.sessions().digest(),
+        }
+    }
 }
 
 /// The bytes that a row under a number is sealed under.
@@ -108,49 +120,6 @@ pub(crate) fn open_meta(
     txn: &ReadTransaction,
 ) -> Result<ReadOnlyTable<&'static str, &'static [u8]>, StorageError> {
     Ok(txn.open_table(META)?)
-}
-
-/// The current generation's keys and values inside a write transaction.
-pub(crate) struct RowsTable<'txn>(pub(crate) BytesTable<'txn>);
-
-impl Rows for RowsTable<'_> {
-    type Error = StorageError;
-
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StorageError> {
-        let Some(row) = self.0.get(key)? else { return Ok(None) };
-        let (value, _) = unseal(self.0.name(), key, row.value())?;
-        Ok(Some(Value::copy_from_slice(value)))
-    }
-
-    fn put(
-        &mut self,
-        key: &[u8],
-        value: &[u8],
-        hash: RowHash,
-    ) -> Result<Option<RowHash>, StorageError> {
-        let sealed = encoding::seal_hashed(value, hash);
-        let old = self.0.insert(key, sealed.as_slice())?;
-        let old = old.map(|old| encoding::unseal(key, old.value()).map(|(_, hash)| hash));
-        self.whole(key, old)
-    }
-
-    fn remove(&mut self, key: &[u8]) -> Result<Option<(Value, RowHash)>, StorageError> {
-        let old = self.0.remove(key)?;
-        let old = old.map(|old| {
-            encoding::unseal(key, old.value())
-                .map(|(value, hash)| (Value::copy_from_slice(value), hash))
-        });
-        self.whole(key, old)
-    }
-}
-
-impl RowsTable<'_> {
-    /// Turns a row that failed its checksum into the error that names it.
-    fn whole<T>(&self, key: &[u8], old: Option<Option<T>>) -> Result<Option<T>, StorageError> {
-        let damaged =
-            || StorageError::Damaged { table: self.0.name().to_owned(), key: readable(key) };
-        old.map(|old| old.ok_or_else(damaged)).transpose()
-    }
 }
 
 /// A key as an error message shows it: text if it is short text, else the beginning in hex.

@@ -2,9 +2,9 @@
 //!
 //! It drains the queue in order and runs what it found as transactions. Operations that ask for
 //! a sync share one, and so does what stands behind them in the queue: it would wait for that sync
-//! anyway. Applies at the queue's head need no sync and get a transaction that is visible at once
-//! and durable with the next synced one; so what survives a crash is always a prefix of what was
-//! done. Callbacks fire after the transaction, from this task, so that a node that was killed in
+//! anyway. Parts of snapshots at the queue's head need no sync and get a transaction that is
+//! visible at once and durable with the next synced one; so what survives a crash is always a
+//! prefix of what was done. Callbacks fire after the transaction, from this task, so that a node that was killed in
 //! between reports nothing.
 //!
 //! Between transactions it clears away generations that nothing names, slice by slice.
@@ -86,8 +86,6 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
         let (durability, group) = self.next_group();
         let (works, answers): (Vec<Work>, Vec<Answer<R>>) =
             group.into_iter().map(|operation| (operation.work, operation.answer)).unzip();
-        // Which operations have replies of their own to take from the transaction's.
-        let applies: Vec<bool> = works.iter().map(|work| matches!(work, Work::Apply(_))).collect();
         let result = match self.shared.check() {
             Ok(()) => {
                 self.transact(durability, move |shared| engine::run(shared, durability, &works))
@@ -100,20 +98,12 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
             let closed = self.transact(Durability::Synced, Shared::close).await;
             drop(closed);
         }
-        let (mut replies, failure) = match result {
-            Ok(replies) => (replies.into_iter(), None),
-            Err(failure) => (Vec::new().into_iter(), Some(failure)),
-        };
-        for (answer, apply) in answers.into_iter().zip(applies) {
-            answer.send(match &failure {
-                Some(failure) => Err(failure.clone()),
-                None if apply => Ok(replies.next().expect("each apply has replies")),
-                None => Ok(Vec::new()),
-            });
+        for answer in answers {
+            answer.send(result.clone());
         }
     }
 
-    /// Applies and parts of snapshots at the head go alone; once there is a sync to wait for,
+    /// What needs no sync goes alone while it is at the head; once there is a sync to wait for,
     /// everything behind it rides along.
     fn next_group(&mut self) -> (Durability, Vec<Operation<R>>) {
         let synced = |operation: &Operation<R>| operation.work.durability() == Durability::Synced;

@@ -25,8 +25,21 @@ pub(crate) enum Operation {
     TruncateAfter(Option<LogId>),
     /// Remove everything up to this entry.
     Purge(LogId),
-    /// Apply these entries; visible at once, durable with the next synced operation.
+    /// Apply these entries, in memory; a later transaction takes their effects to the disk.
     Apply(Vec<Entry>),
+}
+
+impl Operation {
+    /// The entries that it applies.
+    pub(crate) fn applied(&self) -> &[Entry] {
+        match self {
+            Operation::Apply(entries) => entries,
+            Operation::Append(_)
+            | Operation::Vote(_)
+            | Operation::TruncateAfter(_)
+            | Operation::Purge(_) => &[],
+        }
+    }
 }
 
 /// The state of a storage.
@@ -84,7 +97,8 @@ impl Model {
         }
     }
 
-    fn apply_entry(&mut self, entry: &Entry) {
+    /// Applies an entry to the state machine.
+    pub(crate) fn apply_entry(&mut self, entry: &Entry) {
         self.applied = Some(entry.log_id);
         let EntryPayload::Normal(proposal) = &entry.payload else { return };
         match &proposal.command {
@@ -103,9 +117,16 @@ impl Model {
         }
     }
 
+    /// Whether log and vote are the same.
+    pub(crate) fn same_log(&self, other: &Self) -> bool {
+        (&self.vote, self.purged, &self.log) == (&other.vote, other.purged, &other.log)
+    }
+
     /// Draws an operation that a Raft node may ask for in this state.
     pub(crate) fn draw(&self, random: &mut ChaCha8Rng) -> Operation {
         let (next, to_apply) = (self.next_index(), self.next_to_apply());
+        // Only what is applied may be purged.
+        let purgeable = to_apply.checked_sub(30).and_then(|upto| self.log_id(upto));
         match random.random_range(0..100) {
             0..8 => Operation::Vote(Vote::new(self.term() + 1, NodeId(1))),
             8..16 if next > to_apply => {
@@ -114,10 +135,7 @@ impl Model {
                 let last = kept.checked_sub(1).and_then(|last| self.log_id(last)).or(self.purged);
                 Operation::TruncateAfter(last)
             }
-            16..24 if self.log.contains_key(&to_apply.saturating_sub(30)) => {
-                let upto = self.log_id(to_apply.saturating_sub(30));
-                Operation::Purge(upto.expect("the guard has just looked"))
-            }
+            16..24 if purgeable.is_some() => Operation::Purge(purgeable.expect("just looked")),
             24..60 if next > to_apply => {
                 let upto = random.random_range(to_apply..next);
                 Operation::Apply(self.log.range(to_apply..=upto).map(|(_, e)| e.clone()).collect())

@@ -8,7 +8,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aspen_core::storage::{self, Storage};
+use aspen_core::storage::{self, Storage, StorageConfig};
 use aspen_sim::disk::{SimDisk, SimVolume};
 use aspen_transport_sim::SimRuntime;
 use aspen_transport_sim::runtime::machine::register_node;
@@ -21,8 +21,11 @@ use rand_chacha::ChaCha8Rng;
 use crate::chain;
 use crate::crash::Crash;
 use crate::driver::{Ledger, SharedLedger, drive, observe};
-use crate::model::Model;
+use crate::model::{Model, Operation};
 use crate::report::{Failed, Failing, Report};
+
+/// Few enough for many flushes in a life, also in the appends that are not waited for.
+const FLUSH_AFTER_ENTRIES: u64 = 16;
 
 /// Runs the cycles.
 pub(crate) fn run(cycles: u64, seed: u64, lying_disk: bool) -> Report {
@@ -144,7 +147,8 @@ async fn recover(disk: &SimDisk, random: &mut ChaCha8Rng) -> Result<(Model, bool
 }
 
 fn open(volume: SimVolume) -> Result<Storage<SimRuntime>, String> {
-    storage::open(Arc::new(volume)).map_err(|error| error.to_string())
+    let config = StorageConfig { flush_after_entries: FLUSH_AFTER_ENTRIES };
+    storage::open(Arc::new(volume), &config).map_err(|error| error.to_string())
 }
 
 fn new_machine(random: &mut ChaCha8Rng) -> NodeHandle {
@@ -154,11 +158,16 @@ fn new_machine(random: &mut ChaCha8Rng) -> NodeHandle {
 }
 
 /// How many operations the recovered state holds; at least those that were acknowledged.
+///
+/// The log and the vote are those after some operation. The state machine is the one after some
+/// entry that was applied, which the log has, or has purged.
 fn compare(base: Model, ledger: &Ledger, recovered: &Model) -> Result<usize, Failed> {
+    let told = || format!("{} of {} acknowledged", ledger.acknowledged, ledger.asked.len());
+    let mut machine = base.clone();
     let mut expected = base;
     let (mut found, mut lost) = (None, false);
     for count in 0..=ledger.asked.len() {
-        if expected == *recovered {
+        if expected.same_log(recovered) {
             lost |= count < ledger.acknowledged;
             found = Some(count).filter(|count| *count >= ledger.acknowledged);
         }
@@ -169,10 +178,14 @@ fn compare(base: Model, ledger: &Ledger, recovered: &Model) -> Result<usize, Fai
             expected.apply(operation);
         }
     }
-    let told = || format!("{} of {} acknowledged", ledger.acknowledged, ledger.asked.len());
-    match found {
-        Some(count) => Ok(count),
-        None if lost => Err((Failing::Lost, told())),
-        None => Err((Failing::Wrong, told())),
+    let Some(found) = found else {
+        return Err((if lost { Failing::Lost } else { Failing::Wrong }, told()));
+    };
+    let asked = ledger.asked.iter().flat_map(Operation::applied);
+    for entry in asked.filter(|entry| Some(entry.log_id) <= recovered.applied) {
+        machine.apply_entry(entry);
     }
+    let same = (machine.applied, &machine.rows) == (recovered.applied, &recovered.rows);
+    let fits = (recovered.purged..=recovered.last()).contains(&recovered.applied);
+    if same && fits { Ok(found) } else { Err((Failing::Wrong, told())) }
 }

@@ -154,6 +154,7 @@ impl Cluster {
             id: node,
             incarnation,
             config: sut::node_config(node, &shared.schedule.scenario),
+            storage: sut::storage_config(&shared.schedule.scenario),
             transport: shared.network.endpoint(node),
             volume,
             recorder: shared.recorder.clone(),

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aspen_core::command::{Command, Proposal, SessionId, SessionStamp};
-use aspen_core::storage::{self, LogStore, StateMachine, Storage, StorageError, Store};
+use aspen_core::storage::{
+    self, LogStore, StateMachine, Storage, StorageConfig, StorageError, Store,
+};
 use aspen_core::types::{CommittedLeaderId, Entry, LogId};
 use aspen_core::volume::{Durability, Job};
 use aspen_core::{LogTime, RaftConfig, Volume};
@@ -21,6 +23,10 @@ use redb::backends::FileBackend;
 use tempfile::TempDir;
 
 pub(crate) type Config = RaftConfig<SimRuntime>;
+
+/// How many applied entries a storage of these tests gathers before an append takes them along.
+pub(crate) const FLUSH_AFTER: u64 = 10;
+const CONFIG: StorageConfig = StorageConfig { flush_after_entries: FLUSH_AFTER };
 
 /// A file volume that writes down what it ran, and that can be held and made to refuse.
 pub(crate) struct Watched {
@@ -100,7 +106,7 @@ impl Bench {
         let control = Arc::new(Mutex::new(Control::default()));
         let inner = FileVolume::new(folder.path());
         let volume = Watched { inner, control: control.clone() };
-        let storage = storage::open::<SimRuntime, _>(Arc::new(volume)).unwrap();
+        let storage = storage::open::<SimRuntime, _>(Arc::new(volume), &CONFIG).unwrap();
         let Storage { log, machine, store } = storage;
         Self { log, machine, store, control, folder }
     }

@@ -4,7 +4,7 @@ use aspen_core::volume::Durability::{Synced, Visible};
 use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 
-use crate::bench::{Bench, blank, blanks, flushed, log_id, set, simulate};
+use crate::bench::{Bench, FLUSH_AFTER, blank, blanks, flushed, log_id, set, simulate};
 
 #[test]
 fn appends_that_wait_together_share_one_sync() {
@@ -42,32 +42,74 @@ fn entries_are_readable_before_they_are_durable() {
 }
 
 #[test]
-fn an_apply_costs_no_sync() {
+fn an_apply_costs_no_transaction() {
     simulate(|| async {
         let mut bench = Bench::new();
         bench.apply(vec![set(1, "a", "1"), set(2, "a", "2")]).await.unwrap();
-        assert_eq!(bench.ran(), [Visible]);
+        assert_eq!(bench.ran(), []);
         assert_eq!(bench.value("a"), Some("2".into()));
     });
 }
 
 #[test]
-fn an_apply_behind_a_sync_rides_along() {
+fn an_apply_does_not_wait_for_a_sync() {
     simulate(|| async {
         let mut bench = Bench::new();
         bench.control.lock().unwrap().allowed = Some(0);
-        let (first, first_flushed) = flushed();
-        bench.log.append([blank(1, 1)], first).await.unwrap();
-        // The writer holds the first append now; what follows waits in the queue.
-        bench.idle().await;
-        let (second, second_flushed) = flushed();
-        bench.log.append([set(2, "a", "1")], second).await.unwrap();
-        let mut applier = Bench { ..bench };
-        applier.control.lock().unwrap().allowed = None;
-        applier.apply(vec![blank(1, 1)]).await.unwrap();
-        first_flushed.await.unwrap().unwrap();
-        second_flushed.await.unwrap().unwrap();
-        assert_eq!(applier.ran(), [Synced, Synced]);
+        let (callback, flushed) = flushed();
+        bench.log.append([set(1, "a", "1")], callback).await.unwrap();
+        bench.apply(vec![set(1, "a", "1")]).await.unwrap();
+        assert_eq!(bench.value("a"), Some("1".into()));
+        bench.control.lock().unwrap().allowed = None;
+        flushed.await.unwrap().unwrap();
+        assert_eq!(bench.ran(), [Synced]);
+    });
+}
+
+#[test]
+fn an_append_takes_along_what_was_applied_when_enough_has_gathered() {
+    simulate(|| async {
+        let mut bench = Bench::new();
+        bench.append(blanks(1, 0..FLUSH_AFTER + 5)).await.unwrap();
+        bench.apply(blanks(1, 0..FLUSH_AFTER - 1)).await.unwrap();
+        bench.append(blanks(1, FLUSH_AFTER + 5..FLUSH_AFTER + 6)).await.unwrap();
+        assert_eq!(bench.crash().store.applied(), None);
+        bench.apply(blanks(1, FLUSH_AFTER - 1..FLUSH_AFTER + 2)).await.unwrap();
+        assert_eq!(bench.crash().store.applied(), None);
+        bench.append(blanks(1, FLUSH_AFTER + 6..FLUSH_AFTER + 7)).await.unwrap();
+        assert_eq!(bench.crash().store.applied(), Some(log_id(1, FLUSH_AFTER + 1)));
+        assert_eq!(bench.ran(), [Synced; 3]);
+    });
+}
+
+#[test]
+fn large_rows_are_taken_along_sooner() {
+    simulate(|| async {
+        let mut bench = Bench::new();
+        let value = "v".repeat(aspen_core::limits::VALUE_BYTES_MAX);
+        for index in 0..5 {
+            let entry = set(index, &format!("key {index}"), &value);
+            bench.append(vec![entry.clone()]).await.unwrap();
+            bench.apply(vec![entry]).await.unwrap();
+        }
+        assert_eq!(bench.crash().store.applied(), Some(log_id(1, 3)), "four of a MiB are enough");
+    });
+}
+
+/// A node that catches up appends everything first and applies it afterwards.
+#[test]
+fn an_apply_flushes_by_itself_when_nothing_is_appended_for_long() {
+    simulate(|| async {
+        let mut bench = Bench::new();
+        for index in 0..10 * FLUSH_AFTER {
+            bench.apply(vec![set(index, "a", &index.to_string())]).await.unwrap();
+        }
+        assert_eq!(bench.ran(), [Visible; 2]);
+        bench.append(blanks(1, 0..1)).await.unwrap();
+        let killed = bench.crash();
+        assert_eq!(killed.store.applied(), Some(log_id(1, 10 * FLUSH_AFTER - 1)));
+        assert_eq!(killed.value("a"), bench.value("a"));
+        killed.store.verify().unwrap();
     });
 }
 

@@ -10,5 +10,6 @@ mod bench;
 mod failure;
 mod group_commit;
 mod model;
+mod reads;
 mod recovery;
 mod snapshot;

@@ -100,6 +100,12 @@ async fn run(steps: Vec<Step>) {
                 bench.log.save_vote(&aspen_core::types::Vote::new(1, 1.into())).await.unwrap();
                 bench = bench.crash();
                 assert!(bench.store.repaired());
+                // What was applied in memory alone is applied again, from the log.
+                let next = bench.store.applied().map_or(0, |applied| applied.index + 1);
+                assert!(next > model.purged || next == 0 && model.purged == 0);
+                let again = (next..=model.applied)
+                    .flat_map(|index| blanks(model.term_of(index), index..index + 1));
+                bench.apply(again.collect()).await.unwrap();
             }
         }
         check(&mut bench, &model).await;

@@ -99,7 +99,8 @@ impl Transport for SimTransport {
             .expect("a task runs on a machine");
         let acceptor: Acceptor = Arc::new(move |network, incoming| {
             let (network, handler) = (network.clone(), Arc::clone(&handler));
-            machine.spawn(handle(network, handler, incoming));
+            // Boxed, because a handler's future is large and spawning moves it several times.
+            machine.spawn(Box::pin(handle(network, handler, incoming)));
         });
         let serving = Serving(self.clone());
         if let Some(endpoint) = self.network.lock().1.endpoints.get_mut(&self.node)
