@@ -154,7 +154,7 @@ fn unknown_kind(name: &str) -> String {
 pub struct Scenario {
     /// Nodes of the cluster, all voters.
     pub nodes: u64,
-    /// Concurrent clients, each a closed loop.
+    /// Concurrent clients, each with one operation at a time.
     pub clients: u64,
     /// Operations of all clients together, at most.
     pub operations: u64,
@@ -191,7 +191,7 @@ impl Default for Scenario {
         Self {
             nodes: 3,
             clients: 8,
-            operations: 500,
+            operations: 480,
             duration_ms: 30_000,
             chaos: Chaos::none(),
             groups: 4,

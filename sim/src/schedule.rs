@@ -1,5 +1,5 @@
 //! The schedule: the seed fully expanded. Every fault with its virtual time and target, every
-//! client's operations with their think times, every link's and disk's law, the executor's seed.
+//! client's operations with their times, every link's and disk's law, the executor's seed.
 //!
 //! Replay and shrinking take a schedule; the seed is only its short name, so that an artifact
 //! stays replayable when the generators change. Targets are symbolic and resolved when a fault

@@ -229,6 +229,21 @@ fn exit_codes_say_the_verdict() {
     let fresh = stale.replace("\"value\":null", "\"value\":\"1\"");
     folder.file("fresh.jsonl", fresh.as_bytes());
     assert_eq!(folder.run(&["check", "fresh.jsonl"]).status.code(), Some(0));
+
+    // More operations at once than the checker follows: it says so, and does not guess.
+    let set = |process: u64| {
+        let operation = format!(r#""operation":{{"op":"set","key":"a","value":"{process}"}}"#);
+        format!(r#"{{"time_us":1,"process":{process},"type":"invoke",{operation}}}"#)
+    };
+    let done = |process: u64| {
+        let outcome = r#""outcome":{"outcome":"ok","answer":{"answer":"done"}}"#;
+        format!(r#"{{"time_us":2,"process":{process},"type":"complete",{outcome}}}"#)
+    };
+    let crowd: Vec<String> = (0..1000).map(set).chain((0..1000).map(done)).collect();
+    folder.file("crowd.jsonl", crowd.join("\n").as_bytes());
+    let output = folder.run(&["check", "crowd.jsonl"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert!(stdout(&output).contains("UNKNOWN"), "{}", stdout(&output));
 }
 
 #[test]

@@ -10,12 +10,18 @@ use crate::run::{Abort, Control, Recorder, Run, run};
 use crate::schedule::Schedule;
 use crate::verdict::Verdict;
 
-/// How often the watcher looks.
-const GLANCE: Duration = Duration::from_millis(100);
-/// A run whose virtual time stands still for so many glances is taken for a livelock.
-const STILL_GLANCES_MAX: u32 = 600;
-/// A run that was asked to end and does not within so many more glances is given up.
-const DEAF_GLANCES_MAX: u32 = 50;
+/// How long the watcher waits for what.
+struct Patience {
+    /// How often it looks.
+    glance: Duration,
+    /// A run whose virtual time stands still for so many glances is taken for a livelock.
+    still_glances_max: u32,
+    /// A run that was asked to end and does not within so many more glances is given up.
+    deaf_glances_max: u32,
+}
+
+const PATIENCE: Patience =
+    Patience { glance: Duration::from_millis(100), still_glances_max: 600, deaf_glances_max: 50 };
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -39,21 +45,30 @@ pub(super) fn interrupted() -> bool {
 pub(super) fn watched(
     schedule: &Schedule,
     mutant: Option<Mutant>,
+    progress: impl FnMut(u64),
+) -> Run {
+    let schedule = schedule.clone();
+    watch(&PATIENCE, progress, move |recorder| run(&schedule, mutant, recorder))
+}
+
+fn watch(
+    patience: &Patience,
     mut progress: impl FnMut(u64),
+    run: impl FnOnce(&Recorder) -> Run + Send + 'static,
 ) -> Run {
     let control = Arc::new(Control::default());
     let recorder = Recorder::new(control.clone());
     let (finished, result) = channel();
     {
-        let (schedule, recorder) = (schedule.clone(), recorder.clone());
+        let recorder = recorder.clone();
         std::thread::spawn(move || {
             // A watcher that gave the run up does not listen any more.
-            let _ = finished.send(run(&schedule, mutant, &recorder));
+            let _ = finished.send(run(&recorder));
         });
     }
     let (mut still, mut deaf, mut last_us) = (0, 0, 0);
     loop {
-        match result.recv_timeout(GLANCE) {
+        match result.recv_timeout(patience.glance) {
             Ok(run) => return run,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return lost(&recorder),
@@ -65,11 +80,11 @@ pub(super) fn watched(
         if interrupted() {
             control.abort(Abort::Interrupt);
         }
-        if still >= STILL_GLANCES_MAX {
+        if still >= patience.still_glances_max {
             control.abort(Abort::Livelock);
         }
         deaf += u32::from(control.aborted().is_some());
-        if deaf > DEAF_GLANCES_MAX {
+        if deaf > patience.deaf_glances_max {
             return lost(&recorder);
         }
     }
@@ -79,4 +94,73 @@ pub(super) fn watched(
 fn lost(recorder: &Recorder) -> Run {
     let reason = "the run did not end when it was asked to; a task never yields".to_owned();
     Run { recording: recorder.finish(), verdict: Verdict::Unknown { reason } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    const IMPATIENT: Patience =
+        Patience { glance: Duration::from_millis(1), still_glances_max: 5, deaf_glances_max: 5 };
+
+    fn ended(recorder: &Recorder) -> Run {
+        let reason = format!("{:?}", recorder.control().aborted());
+        Run { recording: recorder.finish(), verdict: Verdict::Unknown { reason } }
+    }
+
+    fn reason(run: Run) -> String {
+        let Verdict::Unknown { reason } = run.verdict else { panic!("{:?}", run.verdict) };
+        reason
+    }
+
+    #[test]
+    fn a_run_whose_time_stands_still_is_asked_to_end() {
+        let run = watch(
+            &IMPATIENT,
+            |_| {},
+            |recorder| {
+                while recorder.control().aborted().is_none() {
+                    std::thread::yield_now();
+                }
+                ended(recorder)
+            },
+        );
+        assert_eq!(reason(run), format!("{:?}", Some(Abort::Livelock)));
+    }
+
+    #[test]
+    fn a_run_whose_time_passes_is_left_alone() {
+        let glances = Arc::new(AtomicU32::new(0));
+        let counted = glances.clone();
+        let progress = move |_| {
+            glances.fetch_add(1, Ordering::Relaxed);
+        };
+        let run = watch(&IMPATIENT, progress, move |recorder| {
+            let mut virtual_us = 0;
+            while counted.load(Ordering::Relaxed) < 4 * IMPATIENT.still_glances_max {
+                virtual_us += 1;
+                recorder.control().progress(virtual_us);
+            }
+            ended(recorder)
+        });
+        assert_eq!(reason(run), "None");
+    }
+
+    #[test]
+    fn a_run_that_does_not_listen_is_given_up() {
+        let (release, held) = channel::<()>();
+        let run = watch(
+            &IMPATIENT,
+            |_| {},
+            move |recorder| {
+                // Until the test is over.
+                let _ = held.recv();
+                ended(recorder)
+            },
+        );
+        assert!(reason(run).contains("a task never yields"));
+        drop(release);
+    }
 }

@@ -1,4 +1,4 @@
-//! A client: a closed loop that asks, retries under one stamp, and writes the history.
+//! A client: it asks, retries under one stamp, and writes the history, one operation at a time.
 //!
 //! An operation is one invocation; its retries carry the same session and sequence number and
 //! happen inside it. What the client may conclude follows from the worst attempt: once one may
@@ -84,7 +84,10 @@ impl Client {
     pub(super) async fn work(mut self, end_us: u64) {
         let schedule = self.schedule.clone();
         for planned in &schedule.clients[self.number as usize].operations {
-            madsim::time::sleep(Duration::from_micros(planned.think_us)).await;
+            let early_us = planned.at_us.saturating_sub(now_us());
+            if early_us > 0 {
+                madsim::time::sleep(Duration::from_micros(early_us)).await;
+            }
             if now_us() >= end_us {
                 return;
             }
@@ -104,7 +107,7 @@ impl Client {
             if is_write(&request) && !self.have_session(1).await {
                 return Err("no session could be opened".to_owned());
             }
-            let planned = PlannedOperation { think_us: 0, node: 1, id, request };
+            let planned = PlannedOperation { at_us: 0, node: 1, id, request };
             match self.operate(&planned).await {
                 Outcome::Ok { .. } => {}
                 Outcome::Fail { reason } | Outcome::Info { reason } => {

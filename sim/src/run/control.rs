@@ -52,7 +52,7 @@ impl Control {
     }
 
     /// Says how far the run has come.
-    pub(super) fn progress(&self, virtual_us: u64) {
+    pub(crate) fn progress(&self, virtual_us: u64) {
         self.virtual_us.store(virtual_us, Ordering::Relaxed);
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::Scenario;
 
-/// One client's closed loop.
+/// What one client does: one operation after another, each at its time or as soon as it can.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientPlan {
@@ -22,8 +22,9 @@ pub struct ClientPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedOperation {
-    /// How long the client waits before it asks, in microseconds.
-    pub think_us: u64,
+    /// When the client asks, in microseconds since the run began; later, if it is still busy with
+    /// the operation before.
+    pub at_us: u64,
     /// Which node it asks first, counted from 1.
     pub node: u64,
     /// A number that no other operation of the run has; it makes the written values.
@@ -86,14 +87,17 @@ pub(super) fn generate(seed: u64, scenario: &Scenario) -> Vec<ClientPlan> {
     (0..scenario.clients)
         .map(|client| {
             let mut rng = streams::stream(seed, "workload", &[client]);
-            let operations = share(client);
             // Spread over the run, so that faults meet operations from its first second to its last.
-            let think_us_mean = (scenario.duration_ms * 1000 / operations.max(1)).max(2);
-            let operations = (0..operations)
-                .map(|_| {
+            let mut times: Vec<u64> = (0..share(client))
+                .map(|_| rng.random_range(0..scenario.duration_ms * 1000))
+                .collect();
+            times.sort_unstable();
+            let operations = times
+                .into_iter()
+                .map(|at_us| {
                     next_id += 1;
                     PlannedOperation {
-                        think_us: rng.random_range(0..=think_us_mean * 2),
+                        at_us,
                         node: rng.random_range(1..=scenario.nodes),
                         id: next_id,
                         request: draw_request(&mut rng, scenario),

@@ -82,6 +82,30 @@ fn an_append_takes_along_what_was_applied_when_enough_has_gathered() {
     });
 }
 
+/// A quorum may have an entry before this disk has it, and then it is applied here, too.
+#[test]
+fn what_is_applied_never_passes_the_log_on_the_disk() {
+    simulate(|| async {
+        let mut bench = Bench::new();
+        bench.control.lock().unwrap().allowed = Some(0);
+        let (first, first_flushed) = flushed();
+        bench.log.append([blank(1, 0)], first).await.unwrap();
+        // The writer holds the first append now; what follows waits in the queue.
+        bench.idle().await;
+        let (second, second_flushed) = flushed();
+        bench.log.append(blanks(1, 1..2 * FLUSH_AFTER), second).await.unwrap();
+        bench.apply(blanks(1, 0..2 * FLUSH_AFTER)).await.unwrap();
+        bench.control.lock().unwrap().allowed = Some(1);
+        first_flushed.await.unwrap().unwrap();
+        let mut killed = bench.crash();
+        assert_eq!((killed.read_log().await, killed.store.applied()), (vec![(0, 1)], None));
+
+        bench.control.lock().unwrap().allowed = None;
+        second_flushed.await.unwrap().unwrap();
+        assert_eq!(bench.crash().store.applied(), Some(log_id(1, 2 * FLUSH_AFTER - 1)));
+    });
+}
+
 #[test]
 fn large_rows_are_taken_along_sooner() {
     simulate(|| async {
@@ -101,11 +125,14 @@ fn large_rows_are_taken_along_sooner() {
 fn an_apply_flushes_by_itself_when_nothing_is_appended_for_long() {
     simulate(|| async {
         let mut bench = Bench::new();
-        for index in 0..10 * FLUSH_AFTER {
-            bench.apply(vec![set(index, "a", &index.to_string())]).await.unwrap();
+        let entries: Vec<_> =
+            (0..10 * FLUSH_AFTER).map(|index| set(index, "a", &index.to_string())).collect();
+        bench.append(entries.clone()).await.unwrap();
+        for entry in entries {
+            bench.apply(vec![entry]).await.unwrap();
         }
-        assert_eq!(bench.ran(), [Visible; 2]);
-        bench.append(blanks(1, 0..1)).await.unwrap();
+        assert_eq!(bench.ran(), [Synced, Visible, Visible]);
+        bench.append(blanks(1, 10 * FLUSH_AFTER..10 * FLUSH_AFTER + 1)).await.unwrap();
         let killed = bench.crash();
         assert_eq!(killed.store.applied(), Some(log_id(1, 10 * FLUSH_AFTER - 1)));
         assert_eq!(killed.value("a"), bench.value("a"));
