@@ -157,19 +157,15 @@ where
 
     /// Waits until the node has stopped, and says why: a storage error, or a shutdown.
     pub async fn stopped(&self) -> String {
-        let mut metrics = self.inner.raft.metrics();
-        loop {
-            if let Some(reason) = self.inner.failure.get() {
-                return reason.clone();
-            }
-            let state = metrics.borrow_watched().running_state.clone();
-            if let Err(fatal) = state {
-                return fatal.to_string();
-            }
-            if metrics.changed().await.is_err() {
-                return "raft stopped".to_owned();
-            }
+        // The end of any of the core's channels is its own end. This one changes with leaders and
+        // members; the one that tells how it ended changes with every message.
+        let mut metrics = self.inner.raft.server_metrics();
+        while metrics.changed().await.is_ok() {}
+        if let Some(reason) = self.inner.failure.get() {
+            return reason.clone();
         }
+        let state = self.inner.raft.metrics().borrow_watched().running_state.clone();
+        state.err().map_or_else(|| "raft stopped".to_owned(), |fatal| fatal.to_string())
     }
 
     /// Stops the node in good order.
