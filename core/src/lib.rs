@@ -9,7 +9,6 @@
 pub mod api;
 pub mod codec;
 pub mod command;
-pub mod history;
 pub mod limits;
 pub mod machine;
 pub mod network;

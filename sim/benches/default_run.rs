@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aspen_core::history::{EventKind, Outcome};
+use aspen_check::history::{EventKind, Outcome};
 use aspen_sim::coverage::Coverage;
 use aspen_sim::run::{Control, Recorder, Recording, run};
 use aspen_sim::scenario::{Chaos, Scenario};

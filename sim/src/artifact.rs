@@ -10,7 +10,7 @@ mod windows;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use aspen_core::history;
+use aspen_check::history;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{ReadError, WriteError, check_folder, read, write};

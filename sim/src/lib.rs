@@ -18,7 +18,6 @@ pub mod checks;
 pub mod commands;
 pub mod coverage;
 pub mod disk;
-pub mod history_file;
 mod logging;
 pub mod mutants;
 pub mod run;

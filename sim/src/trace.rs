@@ -2,7 +2,7 @@
 //!
 //! It is recorded by decorators around the storage and by looking at messages, never from
 //! openraft's metrics, which miss short leaderships. `trace` is internal; what clients saw is the
-//! [`history`](aspen_core::history). Nothing in an event depends on task or thread ids.
+//! [`history`](aspen_check::history). Nothing in an event depends on task or thread ids.
 
 use aspen_core::NodeId;
 use aspen_core::transport::Lane;

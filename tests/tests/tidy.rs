@@ -12,11 +12,12 @@ use serde_json::Value;
 const LINES_MAX: usize = 600;
 
 /// What each crate may know of the other crates here. Tests know them all.
-const MAY_KNOW: [(&str, &[&str]); 4] = [
+const MAY_KNOW: [(&str, &[&str]); 5] = [
+    ("aspen-check", &[]),
     ("aspen-core", &[]),
     ("aspen-transport-sim", &["aspen-core"]),
-    ("aspen-sim", &["aspen-core", "aspen-transport-sim"]),
-    ("aspen-tests", &["aspen-core", "aspen-transport-sim", "aspen-sim"]),
+    ("aspen-sim", &["aspen-check", "aspen-core", "aspen-transport-sim"]),
+    ("aspen-tests", &["aspen-check", "aspen-core", "aspen-transport-sim", "aspen-sim"]),
 ];
 
 /// What the core must not reach, by however many steps.

@@ -1,34 +1,10 @@
-//! Linearizability: the history could have come from one copy of the data.
-//!
-//! Every operation must seem to take effect at one instant between its invocation and its answer
-//! (Herlihy and Wing, "Linearizability: a correctness condition for concurrent objects"). The
-//! path: a history is paired into `calls`, split into independent `groups`, each group is
-//! reduced to conditions and effects by the `model` and searched by the `search`; a failure is
-//! put in words by `explain`.
-//!
-//! An operation of unknown outcome may take effect at any time after its invocation, or never;
-//! one without a completion is of unknown outcome; one that failed never takes effect.
-//!
-//! The search is exponential in the worst case, so each group has a budget of visited states. A
-//! group that spends it makes the verdict unknown, unless another group is a violation: an
-//! expensive group does not hide a cheap one. What makes a group expensive: many clients on one
-//! key that write the same values again, or unknown deletes of a key that is often seen absent.
-//!
-//! Left out: any knowledge of the cluster's inside.
+//! Linearizability of the clients' history: [`aspen_check`]'s verdict as a property of a run.
 
-mod calls;
-mod configuration;
-mod explain;
-mod groups;
-mod model;
-mod search;
-
-use aspen_core::history::Event;
-
-pub use calls::HistoryError;
+use aspen_check::history::Event;
+use aspen_check::{Budget, HistoryError};
 
 use super::property::Property;
-use crate::verdict::{Verdict, Violation};
+use crate::verdict::{Evidence, Verdict, Violation};
 
 /// What this check shows.
 pub const PROPERTY: Property = Property {
@@ -37,55 +13,34 @@ pub const PROPERTY: Property = Property {
     claim: "every operation seems to take effect at one instant between its call and its answer",
 };
 
-/// How much a check may do before it gives up, in units that do not depend on the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
-    /// Most states that the linearizability search visits in one group of keys.
-    pub states_per_group: u64,
-}
-
-impl Default for Budget {
-    /// Ten times what 2,000 operations of 8 clients on a few groups of keys need; below a second.
-    fn default() -> Self {
-        Self { states_per_group: 200_000 }
-    }
-}
-
 /// Judges a history by itself.
 ///
 /// # Errors
 /// [`HistoryError`] when the history is not well formed.
 pub fn check(history: &[Event], budget: Budget) -> Result<Verdict, HistoryError> {
-    let calls = calls::pair(history)?;
-    let mut violations = Vec::new();
-    let mut reasons = Vec::new();
-    for group in groups::split(&calls) {
-        let model = model::Model::new(&group);
-        match search::sweep(&model, search::Foresight::Full, budget.states_per_group).0 {
-            search::Ending::Linearizable => {}
-            search::Ending::Stuck(stuck) => {
-                let (message, evidence) =
-                    explain::explain(&group, &model, stuck, budget.states_per_group);
-                violations.push(Violation {
-                    property: PROPERTY.name.to_owned(),
-                    source: PROPERTY.source.to_owned(),
-                    message,
-                    evidence,
-                });
-            }
-            search::Ending::GaveUp(reason) => {
-                reasons.push(format!("{} ({}): {reason}", PROPERTY.name, group.describe()));
-            }
+    Ok(match aspen_check::check(history, budget)? {
+        aspen_check::Verdict::Linearizable => Verdict::Valid,
+        aspen_check::Verdict::Illegal { violations } => {
+            Verdict::Invalid { violations: violations.into_iter().map(violation).collect() }
         }
-    }
-    Ok(if !violations.is_empty() {
-        Verdict::Invalid { violations }
-    } else if !reasons.is_empty() {
-        Verdict::Unknown { reason: reasons.join("; ") }
-    } else {
-        Verdict::Valid
+        aspen_check::Verdict::Unknown { undecided } => {
+            let reasons = undecided
+                .iter()
+                .map(|one| format!("{} ({}): {}", PROPERTY.name, one.group, one.reason));
+            Verdict::Unknown { reason: reasons.collect::<Vec<_>>().join("; ") }
+        }
     })
 }
 
-#[cfg(test)]
-mod tests;
+fn violation(found: aspen_check::Violation) -> Violation {
+    let evidence = found
+        .evidence
+        .into_iter()
+        .map(|evidence| Evidence { time_us: evidence.time_us, text: evidence.text });
+    Violation {
+        property: PROPERTY.name.to_owned(),
+        source: PROPERTY.source.to_owned(),
+        message: found.message,
+        evidence: evidence.collect(),
+    }
+}

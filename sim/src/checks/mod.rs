@@ -26,10 +26,10 @@ mod session_exactly_once;
 mod state_machine_safety;
 mod vote_monotonic;
 
-use aspen_core::history::Event;
+use aspen_check::history::Event;
 use invariant::Invariant;
 
-pub use linearizability::{Budget, HistoryError};
+pub use aspen_check::{Budget, HistoryError};
 pub use property::Property;
 
 use crate::trace::Trace;

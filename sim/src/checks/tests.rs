@@ -6,7 +6,7 @@ mod script;
 
 use super::{Budget, PROPERTIES, invariants, judge};
 use crate::verdict::Verdict;
-use aspen_core::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
+use aspen_check::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
 
 #[test]
 fn the_list_of_properties_is_what_is_checked() {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use aspen_check::history_file::{self, HistoryFileError};
+
 use super::{Exit, Failure, summary};
+use crate::artifact;
 use crate::checks::{self, Budget};
-use crate::history_file::HistoryFileError;
-use crate::{artifact, history_file};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aspen_check::history::{Answer, EventKind, Operation, Outcome, Process, Text};
 use aspen_core::NodeId;
 use aspen_core::api::{
     ClientBody, ClientError, ClientRequest, ClientResponse, Consistency, Scan, Written,
 };
 use aspen_core::codec::{self, Request as Frame, Response};
 use aspen_core::command::{Command, Reply, SessionId, SessionStamp};
-use aspen_core::history::{Answer, EventKind, Operation, Outcome, Process, Text};
 use aspen_core::transport::{Lane, Transport, TransportError};
 use aspen_transport_sim::SimRuntime;
 use aspen_transport_sim::network::SimTransport;

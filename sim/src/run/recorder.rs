@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aspen_check::history::{self, Process};
 use aspen_core::NodeId;
-use aspen_core::history::{self, Process};
 use aspen_transport_sim::network::{Fate, Observer, Passage, PassageKind};
 use bytes::Bytes;
 use serde::Serialize;

@@ -5,13 +5,13 @@
 //! explains. Shown are the end of the longest linearization of it, and the operations that were
 //! open and found no place in it.
 
-use aspen_core::history::{Answer, Operation, Text};
+use crate::history::{Answer, Operation, Text};
 
-use super::calls::{Call, name};
-use super::groups::Group;
-use super::model::{Cell, Model};
-use super::search::{Ending, Foresight, Stuck, sweep};
-use crate::verdict::Evidence;
+use crate::calls::{Call, name};
+use crate::groups::Group;
+use crate::model::{Cell, Model};
+use crate::search::{Ending, Foresight, Stuck, sweep};
+use crate::verdict::{Evidence, Violation};
 
 /// How many operations of the longest linearization are shown.
 const SHOWN_MAX: usize = 12;
@@ -26,7 +26,7 @@ pub(crate) fn explain(
     model: &Model<'_>,
     found: Stuck,
     budget: u64,
-) -> (String, Vec<Evidence>) {
+) -> Violation {
     let stuck = match sweep(model, Foresight::Blind, budget).0 {
         Ending::Stuck(stuck) => stuck,
         Ending::Linearizable | Ending::GaveUp(_) => found,
@@ -51,7 +51,7 @@ pub(crate) fn explain(
         let time_us = call(*step).returned.map_or(call(*step).invoked_us, |end| end.time_us);
         evidence.push(Evidence { time_us, text });
     }
-    (message, evidence)
+    Violation { group: group.describe(), message, evidence }
 }
 
 /// Why a step cannot take effect where the longest linearization ends.

@@ -19,13 +19,19 @@
 
 use std::collections::BTreeMap;
 
-use aspen_core::history::{Answer, Operation, Text};
+use smallvec::SmallVec;
 
-use super::calls::Call;
-use super::groups::Group;
+use crate::history::{Answer, Operation, Text};
+
+use crate::calls::Call;
+use crate::groups::Group;
+use crate::hashing::Table;
 
 /// A key together with a value that it may hold.
 pub(crate) type Cell = u32;
+
+/// Few cells: an operation on one key has one at most of each kind.
+pub(crate) type Cells = SmallVec<[Cell; 2]>;
 
 /// Never returns.
 pub(crate) const NEVER: usize = usize::MAX;
@@ -36,9 +42,9 @@ pub(crate) struct Step {
     /// Which of the group's calls it is.
     pub(crate) call: usize,
     /// Cells that must be in place when it takes effect.
-    pub(crate) conditions: Vec<Cell>,
+    pub(crate) conditions: Cells,
     /// Cells that are in place afterwards. Empty: it only reads.
-    pub(crate) effects: Vec<Cell>,
+    pub(crate) effects: Cells,
     /// The answer contradicts itself, so that it can never have been given.
     pub(crate) impossible: bool,
     /// Its outcome is unknown: it may be left out.
@@ -77,10 +83,10 @@ pub(crate) struct Model<'h> {
 impl<'h> Model<'h> {
     /// Reduces a group.
     pub(crate) fn new(group: &Group<'h>) -> Self {
-        let mut cells = CellIndex::new(&group.keys);
-        let calls = group.calls.iter().enumerate();
+        let mut cells = CellIndex::new(group);
+        let calls = group.calls.iter().zip(&group.homes).enumerate();
         let mut steps: Vec<Step> =
-            calls.map(|(number, call)| reduce(number, call, &mut cells)).collect();
+            calls.map(|(number, (call, home))| reduce(number, call, *home, &mut cells)).collect();
         steps.retain(|step| !(step.optional && step.effects.is_empty()));
         let mut model = Self { steps, cells: cells.facts, values: cells.values };
         while model.drop_unnoticed() {}
@@ -137,28 +143,29 @@ impl<'h> Model<'h> {
 }
 
 /// Numbers the cells of a group.
-struct CellIndex<'h> {
-    keys: BTreeMap<&'h Text, usize>,
-    known: Vec<BTreeMap<&'h Text, Cell>>,
+struct CellIndex<'g, 'h> {
+    group: &'g Group<'h>,
+    known: Table<(usize, &'h Text), Cell>,
     facts: Vec<CellFacts>,
     values: Vec<Option<&'h Text>>,
 }
 
-impl<'h> CellIndex<'h> {
-    fn new(keys: &[&'h Text]) -> Self {
+impl<'g, 'h> CellIndex<'g, 'h> {
+    fn new(group: &'g Group<'h>) -> Self {
         let facts = |key| CellFacts { key, writers: 1, last_needed: 0, last_noticed: 0 };
+        let keys = group.keys.len();
         Self {
-            keys: keys.iter().enumerate().map(|(number, key)| (*key, number)).collect(),
-            known: vec![BTreeMap::new(); keys.len()],
-            facts: (0..keys.len()).map(facts).collect(),
-            values: vec![None; keys.len()],
+            group,
+            known: Table::with_capacity_and_hasher(group.calls.len() / 2, Default::default()),
+            facts: (0..keys).map(facts).collect(),
+            values: vec![None; keys],
         }
     }
 
-    fn cell(&mut self, key: &'h Text, value: Option<&'h Text>) -> Cell {
-        let key = *self.keys.get(key).expect("a group holds every key of its calls");
+    /// The cell of a key, given by its place in the group, and a value.
+    fn cell(&mut self, key: usize, value: Option<&'h Text>) -> Cell {
         let Some(value) = value else { return key as Cell };
-        *self.known[key].entry(value).or_insert_with(|| {
+        *self.known.entry((key, value)).or_insert_with(|| {
             self.facts.push(CellFacts { key, writers: 0, last_needed: 0, last_noticed: 0 });
             self.values.push(Some(value));
             (self.facts.len() - 1) as Cell
@@ -166,11 +173,11 @@ impl<'h> CellIndex<'h> {
     }
 }
 
-fn reduce<'h>(number: usize, call: &Call<'h>, cells: &mut CellIndex<'h>) -> Step {
+fn reduce<'h>(number: usize, call: &Call<'h>, home: usize, cells: &mut CellIndex<'_, 'h>) -> Step {
     let mut step = Step {
         call: number,
-        conditions: Vec::new(),
-        effects: Vec::new(),
+        conditions: Cells::new(),
+        effects: Cells::new(),
         impossible: false,
         optional: call.returned.is_none(),
         silent: false,
@@ -179,23 +186,26 @@ fn reduce<'h>(number: usize, call: &Call<'h>, cells: &mut CellIndex<'h>) -> Step
     };
     let answer = call.returned.map(|returned| returned.answer);
     match call.operation {
-        Operation::Get { key } => {
-            step.conditions.extend(seen(answer).map(|value| cells.cell(key, value)));
+        Operation::Get { .. } => {
+            step.conditions.extend(seen(answer).map(|value| cells.cell(home, value)));
         }
-        Operation::Set { key, value } => step.effects.push(cells.cell(key, Some(value))),
+        Operation::Set { value, .. } => step.effects.push(cells.cell(home, Some(value))),
         Operation::SetMulti { pairs } => {
             let last: BTreeMap<_, _> = pairs.iter().map(|(key, value)| (key, value)).collect();
-            step.effects.extend(last.into_iter().map(|(key, value)| cells.cell(key, Some(value))));
+            step.effects.extend(last.into_iter().map(|(key, value)| {
+                let key = cells.group.key(key);
+                cells.cell(key, Some(value))
+            }));
         }
-        Operation::Delete { key } => {
-            step.conditions.extend(seen(answer).map(|value| cells.cell(key, value)));
-            step.effects.push(cells.cell(key, None));
+        Operation::Delete { .. } => {
+            step.conditions.extend(seen(answer).map(|value| cells.cell(home, value)));
+            step.effects.push(cells.cell(home, None));
         }
-        Operation::CompareAndSet { key, expected, value } => {
-            compare(&mut step, cells, key, (expected.as_ref(), Some(value)), answer);
+        Operation::CompareAndSet { expected, value, .. } => {
+            compare(&mut step, cells, home, (expected.as_ref(), Some(value)), answer);
         }
-        Operation::CompareAndDelete { key, expected } => {
-            compare(&mut step, cells, key, (Some(expected), None), answer);
+        Operation::CompareAndDelete { expected, .. } => {
+            compare(&mut step, cells, home, (Some(expected), None), answer);
         }
         Operation::Scan { prefix, limit } => {
             if let Some(Answer::Rows { rows }) = answer {
@@ -219,8 +229,8 @@ fn seen(answer: Option<&Answer>) -> Option<Option<&Text>> {
 
 fn compare<'h>(
     step: &mut Step,
-    cells: &mut CellIndex<'h>,
-    key: &'h Text,
+    cells: &mut CellIndex<'_, 'h>,
+    key: usize,
     (expected, new): (Option<&'h Text>, Option<&'h Text>),
     answer: Option<&'h Answer>,
 ) {
@@ -239,7 +249,7 @@ fn compare<'h>(
 
 fn scan<'h>(
     step: &mut Step,
-    cells: &mut CellIndex<'h>,
+    cells: &mut CellIndex<'_, 'h>,
     prefix: &'h Text,
     limit: u64,
     rows: &'h [(Text, Text)],
@@ -252,16 +262,13 @@ fn scan<'h>(
     }
     let full = rows.len() as u64 == limit;
     let last = rows.last().map(|(key, _)| key);
-    let passed: Vec<&'h Text> = cells
-        .keys
-        .keys()
-        .copied()
-        .filter(|key| key.0.starts_with(&prefix.0))
-        .filter(|key| !full || last.is_some_and(|last| *key <= last))
-        .collect();
-    for key in passed {
-        let row = rows.binary_search_by(|(listed, _)| listed.cmp(key));
-        let value = row.ok().map(|row| &rows[row].1);
-        step.conditions.push(cells.cell(key, value));
+    let group = cells.group;
+    for (number, key) in group.keys.iter().enumerate() {
+        let passed = !full || last.is_some_and(|last| *key <= last);
+        if passed && key.0.starts_with(&prefix.0) {
+            let row = rows.binary_search_by(|(listed, _)| listed.cmp(key));
+            let value = row.ok().map(|row| &rows[row].1);
+            step.conditions.push(cells.cell(number, value));
+        }
     }
 }

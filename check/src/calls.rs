@@ -5,9 +5,8 @@
 //! Anything else is an error that names the line, because a verdict on such a file means nothing.
 //! Operations that failed are left out: they never take effect.
 
-use std::collections::BTreeMap;
-
-use aspen_core::history::{Answer, Event, EventKind, Operation, Outcome, Process};
+use crate::hashing::Table;
+use crate::history::{Answer, Event, EventKind, Operation, Outcome, Process};
 
 /// Why a history cannot be judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +46,8 @@ pub(crate) struct Returned<'h> {
 
 /// What a process is doing.
 enum Activity {
+    /// Nothing.
+    Idle,
     /// It waits for the answer to this call.
     Open(usize),
     /// Its operation on this line ended in an unknown outcome, so it may not ask again.
@@ -58,8 +59,9 @@ enum Activity {
 /// # Errors
 /// [`HistoryError`] at the first event that a well-formed history cannot have.
 pub(crate) fn pair(history: &[Event]) -> Result<Vec<Call<'_>>, HistoryError> {
-    let mut calls: Vec<Option<Call<'_>>> = Vec::with_capacity(history.len() / 2);
-    let mut activities = BTreeMap::new();
+    let mut calls: Vec<Call<'_>> = Vec::with_capacity(history.len() / 2);
+    let mut failed = Vec::new();
+    let mut activities: Table<Process, Activity> = Table::default();
     let mut last_us = 0;
     for (index, event) in history.iter().enumerate() {
         let fail = |problem: String| HistoryError { line: index + 1, problem };
@@ -70,27 +72,47 @@ pub(crate) fn pair(history: &[Event]) -> Result<Vec<Call<'_>>, HistoryError> {
         last_us = event.time_us;
         match &event.kind {
             EventKind::Invoke { operation } => {
-                if let Some(activity) = activities.get(&event.process) {
-                    return Err(fail(reinvoked(event.process, activity, &calls)));
+                let activity = activities.entry(event.process).or_insert(Activity::Idle);
+                if let Some(problem) = busy(event.process, activity, &calls) {
+                    return Err(fail(problem));
                 }
-                activities.insert(event.process, Activity::Open(calls.len()));
-                calls.push(Some(invoked(event, index, operation)));
+                *activity = Activity::Open(calls.len());
+                calls.push(invoked(event, index, operation));
             }
             EventKind::Complete { outcome } => {
-                let Some(Activity::Open(call)) = activities.remove(&event.process) else {
+                let activity = activities.entry(event.process).or_insert(Activity::Idle);
+                let Activity::Open(call) = *activity else {
                     let process = event.process.0;
                     return Err(fail(format!(
                         "process {process} completes an operation, and has none open"
                     )));
                 };
-                if let Outcome::Info { .. } = outcome {
-                    activities.insert(event.process, Activity::Retired(index + 1));
+                *activity = Activity::Idle;
+                match outcome {
+                    Outcome::Ok { answer } => {
+                        let returned = Returned { event: index, time_us: event.time_us, answer };
+                        check_answer(calls[call].operation, answer).map_err(fail)?;
+                        calls[call].returned = Some(returned);
+                    }
+                    Outcome::Fail { .. } => failed.push(call),
+                    Outcome::Info { .. } => *activity = Activity::Retired(index + 1),
                 }
-                complete(&mut calls[call], event.time_us, index, outcome).map_err(fail)?;
             }
         }
     }
-    Ok(calls.into_iter().flatten().collect())
+    remove(&mut calls, failed);
+    Ok(calls)
+}
+
+/// Removes the calls of these numbers.
+fn remove(calls: &mut Vec<Call<'_>>, mut numbers: Vec<usize>) {
+    numbers.sort_unstable();
+    let (mut number, mut next) = (0, numbers.into_iter().peekable());
+    calls.retain(|_| {
+        let kept = next.next_if_eq(&number).is_none();
+        number += 1;
+        kept
+    });
 }
 
 fn invoked<'h>(event: &Event, index: usize, operation: &'h Operation) -> Call<'h> {
@@ -103,42 +125,31 @@ fn invoked<'h>(event: &Event, index: usize, operation: &'h Operation) -> Call<'h
     }
 }
 
-fn reinvoked(process: Process, activity: &Activity, calls: &[Option<Call<'_>>]) -> String {
+/// Why a process may not invoke an operation.
+fn busy(process: Process, activity: &Activity, calls: &[Call<'_>]) -> Option<String> {
     let process = process.0;
     match activity {
+        Activity::Idle => None,
         Activity::Open(call) => {
-            let line = calls[*call].map_or(0, |call| call.invoked + 1);
-            format!("process {process} invokes while its operation of line {line} is open")
+            let line = calls[*call].invoked + 1;
+            Some(format!("process {process} invokes while its operation of line {line} is open"))
         }
-        Activity::Retired(line) => format!(
+        Activity::Retired(line) => Some(format!(
             "process {process} invokes after the unknown outcome of line {line}; expected its \
              client to go on under a new process number"
-        ),
+        )),
     }
 }
 
-fn complete<'h>(
-    slot: &mut Option<Call<'h>>,
-    time_us: u64,
-    event: usize,
-    outcome: &'h Outcome,
-) -> Result<(), String> {
-    let call = slot.as_mut().expect("an open call is in its slot");
-    match outcome {
-        Outcome::Ok { answer } => {
-            if !fits(call.operation, answer) {
-                return Err(format!(
-                    "this answer does not fit its operation, a {}; expected {}",
-                    name(call.operation),
-                    expected(call.operation)
-                ));
-            }
-            call.returned = Some(Returned { event, time_us, answer });
-        }
-        Outcome::Fail { .. } => *slot = None,
-        Outcome::Info { .. } => {}
+fn check_answer(operation: &Operation, answer: &Answer) -> Result<(), String> {
+    if fits(operation, answer) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!(
+        "this answer does not fit its operation, a {}; expected {}",
+        name(operation),
+        expected(operation)
+    ))
 }
 
 /// The operation's name, as a history file writes it.

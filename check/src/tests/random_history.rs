@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use aspen_core::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
+use aspen_check::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -25,6 +25,21 @@ pub(crate) struct Recipe {
     pub(crate) values: u64,
     /// Operations in a hundred whose outcome stays unknown.
     pub(crate) info_percent: u32,
+    /// What the clients ask for.
+    pub(crate) mix: Mix,
+}
+
+/// What the clients ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mix {
+    /// Gets and sets.
+    Register,
+    /// Gets, sets, and comparisons that set.
+    Compare,
+    /// Gets, sets and deletes, which answer with what they removed.
+    Delete,
+    /// Everything, multi-key operations too.
+    Everything,
 }
 
 #[derive(Default)]
@@ -149,7 +164,13 @@ impl Play {
     fn draw(&mut self) -> Operation {
         let group = self.random.random_range(0..self.recipe.groups);
         let key = self.key(group);
-        match self.random.random_range(0..20) {
+        let dice = match self.recipe.mix {
+            Mix::Register => [0, 8][self.random.random_range(0..2)],
+            Mix::Compare => [0, 0, 8, 16][self.random.random_range(0..4)],
+            Mix::Delete => [0, 0, 8, 14][self.random.random_range(0..4)],
+            Mix::Everything => self.random.random_range(0..20),
+        };
+        match dice {
             0..8 => Operation::Get { key },
             8..13 => Operation::Set { key, value: self.value() },
             13 => {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// A client's identity in a history. After an operation of unknown outcome a client takes a new
 /// number, because the old operation may still take effect at any later time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Process(pub u64);
 

@@ -1,15 +1,15 @@
 //! History files: one event a line, as JSON, so that a real cluster's clients can write them too.
 //!
-//! The format is [`aspen_core::history::Event`]'s own. Reading streams and stops at the first line
+//! The format is [`Event`]'s own. Reading streams and stops at the first line
 //! that is not an event; whether the events make a well-formed history is the business of
-//! [`linearizability`](crate::checks::linearizability), which counts the same lines. For that
+//! [`check`](crate::check()), which counts the same lines. For that
 //! reason every line is an event: empty lines are refused.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use aspen_core::history::Event;
+use crate::history::Event;
 
 /// Why a history file could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -1,38 +1,12 @@
-//! What the checks cost: a history of 2,000 operations, and a trace of about 50,000 events.
+//! What the checks of a trace cost: about 50,000 events.
 
 use aspen_core::NodeId;
 use aspen_core::transport::Lane;
-use aspen_sim::checks::{Budget, check_trace, linearizability};
+use aspen_sim::checks::check_trace;
 use aspen_sim::trace::{EntryMark, Position, Recovered, TraceEvent, TraceKind, VoteMark};
-use aspen_sim::verdict::Verdict;
 use criterion::{Criterion, criterion_group, criterion_main};
 
-#[path = "../src/checks/linearizability/tests/random_history.rs"]
-#[allow(dead_code, reason = "the benchmark needs the legal histories only")]
-mod random_history;
-
-use random_history::{Recipe, legal};
-
 const NODES: u64 = 5;
-
-fn history(c: &mut Criterion) {
-    let recipe =
-        Recipe { clients: 8, operations: 2_000, groups: 4, keys: 8, values: 0, info_percent: 1 };
-    for (name, recipe) in [
-        ("2000 operations, 4 groups", recipe),
-        ("2000 operations, 1 group", Recipe { groups: 1, ..recipe }),
-        ("2000 operations, 1 key", Recipe { groups: 1, keys: 1, ..recipe }),
-        ("600 operations, 4 groups", Recipe { operations: 600, ..recipe }),
-    ] {
-        let history = legal(7, recipe);
-        c.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let verdict = linearizability::check(&history, Budget::default());
-                assert_eq!(verdict, Ok(Verdict::Valid));
-            });
-        });
-    }
-}
 
 /// The entry at an index: first the membership, then requests of one session.
 fn entry(index: u64) -> EntryMark {
@@ -88,5 +62,5 @@ fn trace(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, history, trace);
+criterion_group!(benches, trace);
 criterion_main!(benches);

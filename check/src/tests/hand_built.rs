@@ -1,9 +1,8 @@
 //! Histories written by hand: one line an event, `process operation` or `process = answer`.
 
-use aspen_core::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
+use crate::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
 
-use crate::checks::linearizability::{Budget, check};
-use crate::verdict::Verdict;
+use crate::{Budget, Undecided, Verdict, check};
 
 /// Reads a script: `1 set a x`, `1 = done`, `1 = x` or `1 = -` (absent), `1 ! ` (info), `1 x` (fail).
 fn history(script: &str) -> Vec<Event> {
@@ -80,7 +79,7 @@ fn judge(script: &str) -> Verdict {
 fn each(scripts: &[(&str, &str)], valid: bool) {
     for (story, script) in scripts {
         let verdict = judge(&script.replace('|', "\n"));
-        assert_eq!(verdict == Verdict::Valid, valid, "{story}: {verdict:#?}");
+        assert_eq!(verdict == Verdict::Linearizable, valid, "{story}: {verdict:#?}");
         assert!(!matches!(verdict, Verdict::Unknown { .. }), "{story}: {verdict:#?}");
     }
 }
@@ -191,7 +190,7 @@ fn histories_of_no_single_copy_are_rejected() {
 #[test]
 fn a_violation_names_the_operation_without_a_place() {
     let script = "1 set a x\n1 = done\n2 set b y\n1 set a z\n1 = done\n2 = done\n3 get a\n3 = x\n1 get a\n1 = z";
-    let Verdict::Invalid { violations } = judge(script) else { panic!("a stale read") };
+    let Verdict::Illegal { violations } = judge(script) else { panic!("a stale read") };
     let [violation] = violations.as_slice() else { panic!("{violations:#?}") };
     assert!(violation.message.contains("process 3 get a → \"x\" (line 7)"), "{violation:#?}");
     let last = violation.evidence.last().expect("there is evidence");
@@ -210,8 +209,9 @@ fn a_spent_budget_is_unknown_and_names_the_group() {
     script += "20 get a\n20 = v3\n20 get a\n20 = v5\n20 get a\n20 = v3";
     let budget = Budget { states_per_group: 2 };
     let verdict = check(&history(&script), budget).expect("a well-formed history");
-    let reason = "linearizability (key a): gave up after 2 visited states".to_owned();
-    assert_eq!(verdict, Verdict::Unknown { reason });
+    let (group, reason) = ("key a".to_owned(), "gave up after 2 visited states".to_owned());
+    let undecided = vec![Undecided { group, reason }];
+    assert_eq!(verdict, Verdict::Unknown { undecided });
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn an_expensive_group_does_not_hide_a_violation() {
     }
     script += "20 get a\n20 = v3\n20 get a\n20 = v5\n20 get a\n20 = v3";
     let verdict = check(&history(&script), Budget { states_per_group: 2 });
-    assert!(matches!(verdict, Ok(Verdict::Invalid { .. })), "{verdict:#?}");
+    assert!(matches!(verdict, Ok(Verdict::Illegal { .. })), "{verdict:#?}");
 }
 
 #[test]

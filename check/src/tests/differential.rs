@@ -2,21 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use aspen_core::history::{Event, Text};
+use crate::history::{Event, Text};
 
-use super::random_history::{Recipe, apply, legal, spoil};
-use crate::checks::linearizability::calls::{Call, pair};
-use crate::checks::linearizability::{Budget, check};
-use crate::verdict::Verdict;
+use super::random_history::{Mix, Recipe, apply, legal, spoil};
+use crate::calls::{Call, pair};
+use crate::{Budget, Verdict, check};
 
 const SEEDS: u64 = 2_000;
 
-const RECIPES: [Recipe; 5] = [
-    Recipe { clients: 3, operations: 7, groups: 1, keys: 1, values: 0, info_percent: 10 },
-    Recipe { clients: 3, operations: 7, groups: 1, keys: 2, values: 2, info_percent: 20 },
-    Recipe { clients: 4, operations: 8, groups: 1, keys: 2, values: 0, info_percent: 30 },
-    Recipe { clients: 2, operations: 8, groups: 2, keys: 2, values: 3, info_percent: 15 },
-    Recipe { clients: 5, operations: 7, groups: 1, keys: 3, values: 1, info_percent: 5 },
+const SMALL: Recipe = Recipe {
+    clients: 4,
+    operations: 8,
+    groups: 1,
+    keys: 1,
+    values: 0,
+    info_percent: 10,
+    mix: Mix::Everything,
+};
+
+const RECIPES: [Recipe; 8] = [
+    Recipe { clients: 3, operations: 7, ..SMALL },
+    Recipe { clients: 3, operations: 7, keys: 2, values: 2, info_percent: 20, ..SMALL },
+    Recipe { keys: 2, info_percent: 30, ..SMALL },
+    Recipe { clients: 2, groups: 2, keys: 2, values: 3, info_percent: 15, ..SMALL },
+    Recipe { clients: 5, operations: 7, keys: 3, values: 1, info_percent: 5, ..SMALL },
+    Recipe { mix: Mix::Register, ..SMALL },
+    Recipe { mix: Mix::Compare, values: 2, ..SMALL },
+    Recipe { mix: Mix::Delete, ..SMALL },
 ];
 
 /// Whether some order of the calls, which respects real time, gives every answer.
@@ -52,12 +64,12 @@ fn oracle(history: &[Event]) -> bool {
 
 fn judge(history: &[Event]) -> bool {
     match check(history, Budget::default()).expect("the generator makes well-formed histories") {
-        Verdict::Valid => true,
-        Verdict::Invalid { violations } => {
+        Verdict::Linearizable => true,
+        Verdict::Illegal { violations } => {
             assert!(violations.iter().all(|violation| !violation.evidence.is_empty()));
             false
         }
-        Verdict::Unknown { reason } => panic!("a small history is decided: {reason}"),
+        Verdict::Unknown { undecided } => panic!("a small history is decided: {undecided:?}"),
     }
 }
 
@@ -91,11 +103,18 @@ fn spoiled_histories_get_the_verdict_of_plain_enumeration() {
 
 #[test]
 fn a_long_history_is_decided_within_few_states() {
-    let recipe =
-        Recipe { clients: 8, operations: 2_000, groups: 4, keys: 8, values: 0, info_percent: 2 };
+    let recipe = Recipe {
+        clients: 8,
+        operations: 2_000,
+        groups: 4,
+        keys: 8,
+        values: 0,
+        info_percent: 2,
+        mix: Mix::Everything,
+    };
     for seed in 0..8 {
         let history = legal(seed, recipe);
         let budget = Budget { states_per_group: 100_000 };
-        assert_eq!(check(&history, budget), Ok(Verdict::Valid), "seed {seed}");
+        assert_eq!(check(&history, budget), Ok(Verdict::Linearizable), "seed {seed}");
     }
 }

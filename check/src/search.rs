@@ -22,10 +22,11 @@
 //!
 //! A differential test holds this search against plain enumeration.
 
-use std::rc::Rc;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-use super::configuration::{Configuration, Levels, Ranking, Seen};
-use super::model::{Cell, Model, NEVER, Step};
+use crate::configuration::{Configuration, Levels, Ranking, Seen, Values};
+use crate::model::{Cell, Model, NEVER, Step};
 
 /// How a sweep ended.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(crate) struct Stuck {
     /// The longest linearization found: steps in the order in which they took effect.
     pub(crate) order: Vec<usize>,
     /// What the keys held after it.
-    pub(crate) values: Rc<[Cell]>,
+    pub(crate) values: Values,
     /// The steps that were open and had not taken effect in it.
     pub(crate) waiting: Vec<usize>,
 }
@@ -63,10 +64,9 @@ pub(crate) enum Foresight {
 /// Most operations that may be open at once in a group: the width of the mask.
 const SLOTS_MAX: u32 = u128::BITS;
 
-/// What happens to a step, in the order in which it happens at one event.
+/// How a step leaves, in the order in which it happens at one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Moment {
-    Invoked,
+enum Leaving {
     Completed,
     Retired,
 }
@@ -86,6 +86,10 @@ struct Sweep<'m> {
     readers: u128,
     silent: u128,
     configurations: Vec<Configuration>,
+    /// Room for the expansions.
+    waiting: Vec<Configuration>,
+    seen: Seen,
+    levels: Levels,
     /// Linearizations, as a forest of (parent, step); a configuration points at a node.
     chain: Vec<(u32, u32)>,
 }
@@ -110,34 +114,44 @@ pub(crate) fn sweep(model: &Model<'_>, foresight: Foresight, budget: u64) -> (En
         readers: 0,
         silent: 0,
         configurations: vec![start],
+        waiting: Vec::new(),
+        seen: Seen::default(),
+        levels: Levels::default(),
         chain: Vec::new(),
     };
     let ending = sweep.run().err().unwrap_or(Ending::Linearizable);
     (ending, sweep.visited)
 }
 
-fn moments(model: &Model<'_>) -> Vec<(usize, Moment, usize)> {
-    let mut moments = Vec::with_capacity(model.steps.len() * 2);
-    for (number, step) in model.steps.iter().enumerate() {
-        moments.push((step.invoked, Moment::Invoked, number));
-        if step.leaves != NEVER {
-            let moment = if step.optional { Moment::Retired } else { Moment::Completed };
-            moments.push((step.leaves, moment, number));
-        }
-    }
-    moments.sort_unstable();
-    moments
-}
-
 impl Sweep<'_> {
     fn run(&mut self) -> Result<(), Ending> {
-        for (event, moment, step) in moments(self.model) {
-            self.now = event;
-            match moment {
-                Moment::Invoked => self.invoke(step)?,
-                Moment::Completed => self.complete(step)?,
-                Moment::Retired => self.retire(step),
+        // The steps come in the order of their invocations; those that are open, by their ends.
+        let mut open = BinaryHeap::new();
+        for (number, step) in self.model.steps.iter().enumerate() {
+            while let Some(&Reverse(next @ (event, _, _))) = open.peek()
+                && event < step.invoked
+            {
+                open.pop();
+                self.leave(next)?;
             }
+            self.now = step.invoked;
+            self.invoke(number)?;
+            if step.leaves != NEVER {
+                let how = if step.optional { Leaving::Retired } else { Leaving::Completed };
+                open.push(Reverse((step.leaves, how, number)));
+            }
+        }
+        while let Some(Reverse(next)) = open.pop() {
+            self.leave(next)?;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, (event, how, step): (usize, Leaving, usize)) -> Result<(), Ending> {
+        self.now = event;
+        match how {
+            Leaving::Completed => self.complete(step)?,
+            Leaving::Retired => self.retire(step),
         }
         Ok(())
     }
@@ -176,16 +190,17 @@ impl Sweep<'_> {
 
     fn complete(&mut self, number: usize) -> Result<(), Ending> {
         let bit = 1 << self.slot_of[number];
-        let (mut done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.configurations)
-            .into_iter()
-            .partition(|configuration| configuration.taken & bit != 0);
+        let mut done = std::mem::take(&mut self.configurations);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.extend(done.extract_if(.., |configuration| configuration.taken & bit == 0));
         if !waiting.is_empty() {
-            let deepest = self.expand(waiting, bit, &mut done)?;
+            let deepest = self.expand(&mut waiting, bit, &mut done)?;
             if done.is_empty() {
                 return Err(Ending::Stuck(self.stuck(number, deepest)));
             }
         }
         self.configurations = done;
+        self.waiting = waiting;
         self.release(bit);
         self.retire_taken();
         Ok(())
@@ -198,18 +213,19 @@ impl Sweep<'_> {
     /// need meets the one that does not, and goes no further.
     fn expand(
         &mut self,
-        waiting: Vec<Configuration>,
+        waiting: &mut Vec<Configuration>,
         bit: u128,
         done: &mut Vec<Configuration>,
     ) -> Result<Configuration, Ending> {
         let ranking = self.ranking();
         let mut deepest = waiting[0].clone();
-        let mut seen = Seen::default();
-        let mut levels = Levels::default();
+        let (mut seen, mut levels) =
+            (std::mem::take(&mut self.seen), std::mem::take(&mut self.levels));
+        seen.clear();
         for one in done.iter() {
             seen.is_new(one, ranking);
         }
-        for one in waiting {
+        for one in waiting.drain(..) {
             if seen.is_new(&one, ranking) {
                 levels.push(one, ranking);
             }
@@ -235,6 +251,7 @@ impl Sweep<'_> {
                 }
             }
         }
+        (self.seen, self.levels) = (seen, levels);
         Ok(deepest)
     }
 
@@ -267,12 +284,8 @@ impl Sweep<'_> {
                 self.take(&mut next, other);
             }
         }
-        if changed {
-            let mut values = from.values.to_vec();
-            for effect in &step.effects {
-                values[model.cells[*effect as usize].key] = *effect;
-            }
-            next.values = values.into();
+        for effect in &step.effects {
+            next.values[model.cells[*effect as usize].key] = *effect;
         }
         self.take(&mut next, slot);
         for reader in bits(self.open & self.readers & !next.taken) {

@@ -5,16 +5,19 @@
 //! and writes that nobody notices and that they still have to place. One whose burden is a part of
 //! the other's can do whatever the other can, so the other is dropped.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use smallvec::SmallVec;
 
-use super::model::Cell;
+use crate::hashing::Table;
+use crate::model::Cell;
+
+/// What the keys of a group hold, by their places.
+pub(crate) type Values = SmallVec<[Cell; 4]>;
 
 /// One state that the cluster may be in.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     /// The cell of each key.
-    pub(crate) values: Rc<[Cell]>,
+    pub(crate) values: Values,
     /// The slots of the open steps that have taken effect.
     pub(crate) taken: u128,
     /// The end of its linearization in the sweep's chain.
@@ -68,15 +71,42 @@ impl Ranking {
     }
 }
 
-/// The configurations met in one expansion: their burdens, by everything else.
+/// The configurations met in one expansion, by everything but their burdens. Mostly they are few,
+/// and then looking at each is faster than a table.
 #[derive(Default)]
-pub(crate) struct Seen(BTreeMap<(u128, Rc<[Cell]>), Vec<u128>>);
+pub(crate) struct Seen {
+    few: Vec<((u128, Values), u128)>,
+    many: Table<(u128, Values), SmallVec<[u128; 1]>>,
+}
 
 impl Seen {
+    const FEW: usize = 24;
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.few.clear();
+        self.many.clear();
+    }
+
     /// Whether no configuration was met that can do all that this one can; notes it if so.
     pub(crate) fn is_new(&mut self, one: &Configuration, ranking: Ranking) -> bool {
-        let met = self.0.entry((ranking.fixed(one), Rc::clone(&one.values))).or_default();
-        let burden = ranking.burden(one);
+        let (fixed, burden) = (ranking.fixed(one), ranking.burden(one));
+        if self.many.is_empty() {
+            let covers = |(place, other): &((u128, Values), u128)| {
+                other & !burden == 0 && place.0 == fixed && place.1 == one.values
+            };
+            if self.few.iter().any(covers) {
+                return false;
+            }
+            self.few.push(((fixed, one.values.clone()), burden));
+            if self.few.len() > Self::FEW {
+                for (place, burden) in self.few.drain(..) {
+                    self.many.entry(place).or_default().push(burden);
+                }
+            }
+            return true;
+        }
+        let met = self.many.entry((fixed, one.values.clone())).or_default();
         let covered = met.iter().any(|other| other & !burden == 0);
         if !covered {
             met.push(burden);
@@ -105,9 +135,12 @@ impl Levels {
 
     /// Takes one of those with the smallest burden.
     pub(crate) fn pop(&mut self) -> Option<Configuration> {
-        while self.shelves.get(self.lowest)?.is_empty() {
+        while self.lowest < self.shelves.len() {
+            if let Some(one) = self.shelves[self.lowest].pop() {
+                return Some(one);
+            }
             self.lowest += 1;
         }
-        self.shelves[self.lowest].pop()
+        None
     }
 }
