@@ -78,7 +78,7 @@ struct ScenarioArgs {
     /// Concurrent clients [default: 8]
     #[arg(long, value_name = "N")]
     clients: Option<u64>,
-    /// Operations of all clients together, at most [default: 480]
+    /// Operations of all clients together, at most [default: 490]
     #[arg(long, value_name = "N")]
     ops: Option<u64>,
     /// Virtual time of chaos, such as 30s or 500ms [default: 30s]

@@ -191,7 +191,7 @@ impl Default for Scenario {
         Self {
             nodes: 3,
             clients: 8,
-            operations: 480,
+            operations: 490,
             duration_ms: 30_000,
             chaos: Chaos::none(),
             groups: 4,
