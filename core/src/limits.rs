@@ -44,7 +44,8 @@ pub const DROP_SLICE_ROWS: usize = 4096;
 /// How many applied entries gather in memory before an append takes their effects to the disk,
 /// unless a storage is configured otherwise.
 pub const FLUSH_AFTER_ENTRIES: u64 = 1024;
-/// How many bytes of applied rows gather in memory before an append takes them to the disk.
+/// How many bytes of applied rows, sessions included, gather in memory before an append takes them
+/// to the disk.
 pub const MEMTABLE_BYTES_MAX: usize = 4 << 20;
 /// Most operations that wait for the storage loop before their callers do.
 pub const STORAGE_QUEUE_OPS_MAX: usize = 4096;

@@ -3,6 +3,7 @@
 //! A violation is data, never an error: it names the property, where the property comes from, and
 //! the evidence. `unknown` never counts as a pass.
 
+pub use aspen_check::Evidence;
 use serde::{Deserialize, Serialize};
 
 /// What the checks say.
@@ -34,13 +35,4 @@ pub struct Violation {
     pub message: String,
     /// What shows it, in order of time.
     pub evidence: Vec<Evidence>,
-}
-
-/// One piece of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// When, in microseconds of virtual time.
-    pub time_us: u64,
-    /// What happened then.
-    pub text: String,
 }

@@ -22,6 +22,7 @@ pub struct Sessions {
     deadlines: BTreeSet<(LogTime, SessionId)>,
     digest: RowsDigest,
     changes: BTreeMap<SessionId, Option<Vec<u8>>>,
+    changed_bytes: usize,
 }
 
 /// A session as it is stored.
@@ -79,7 +80,7 @@ impl Sessions {
         if let Some(kept) = self.open.remove(&id) {
             self.deadlines.remove(&(kept.session.deadline, id));
             self.digest.remove(kept.hash);
-            self.changes.insert(id, None);
+            self.change(id, None);
         }
     }
 
@@ -134,13 +135,26 @@ impl Sessions {
 
     /// The rows that changed since the last call, encoded; `None`: the session ended.
     pub fn take_changes(&mut self) -> BTreeMap<SessionId, Option<Vec<u8>>> {
+        self.changed_bytes = 0;
         std::mem::take(&mut self.changes)
+    }
+
+    /// How many bytes the rows have that changed since then.
+    pub fn changed_bytes(&self) -> usize {
+        self.changed_bytes
     }
 
     fn put(&mut self, id: SessionId, session: Session) {
         let row = encoding::encode(&session);
         self.keep(id, session, &row);
-        self.changes.insert(id, Some(row));
+        self.change(id, Some(row));
+    }
+
+    fn change(&mut self, id: SessionId, row: Option<Vec<u8>>) {
+        let bytes = |row: &Option<Vec<u8>>| row.as_ref().map_or(0, Vec::len);
+        self.changed_bytes += bytes(&row);
+        let old = self.changes.insert(id, row);
+        self.changed_bytes -= old.as_ref().map_or(0, bytes);
     }
 
     fn keep(&mut self, id: SessionId, session: Session, row: &[u8]) {

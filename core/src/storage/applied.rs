@@ -96,7 +96,8 @@ impl Applied {
     /// Whether the effects of so many entries, or rows of so many bytes, are in memory alone.
     pub(crate) fn has_unflushed(&self, entries: u64, bytes: usize) -> bool {
         let end = |log_id: Option<LogId>| log_id.map_or(0, |log_id| log_id.index + 1);
-        end(self.last) - end(self.flushed) >= entries || self.memtable.bytes() >= bytes
+        let unflushed_bytes = self.memtable.bytes() + self.machine.sessions().changed_bytes();
+        end(self.last) - end(self.flushed) >= entries || unflushed_bytes >= bytes
     }
 
     /// The digests after the entries of a range, as far as they are remembered.

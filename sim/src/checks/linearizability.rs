@@ -4,7 +4,7 @@ use aspen_check::history::Event;
 use aspen_check::{Budget, HistoryError};
 
 use super::property::Property;
-use crate::verdict::{Evidence, Verdict, Violation};
+use crate::verdict::{Verdict, Violation};
 
 /// What this check shows.
 pub const PROPERTY: Property = Property {
@@ -33,14 +33,10 @@ pub fn check(history: &[Event], budget: Budget) -> Result<Verdict, HistoryError>
 }
 
 fn violation(found: aspen_check::Violation) -> Violation {
-    let evidence = found
-        .evidence
-        .into_iter()
-        .map(|evidence| Evidence { time_us: evidence.time_us, text: evidence.text });
     Violation {
         property: PROPERTY.name.to_owned(),
         source: PROPERTY.source.to_owned(),
         message: found.message,
-        evidence: evidence.collect(),
+        evidence: found.evidence,
     }
 }

@@ -1,10 +1,13 @@
 //! How many transactions the writer makes of what it is asked.
 
+use aspen_core::command::Command;
 use aspen_core::volume::Durability::{Synced, Visible};
 use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 
-use crate::bench::{Bench, FLUSH_AFTER, blank, blanks, flushed, log_id, set, simulate};
+use crate::bench::{
+    Bench, FLUSH_AFTER, blank, blanks, flushed, log_id, normal, set, simulate, text,
+};
 
 #[test]
 fn appends_that_wait_together_share_one_sync() {
@@ -117,6 +120,33 @@ fn large_rows_are_taken_along_sooner() {
             bench.apply(vec![entry]).await.unwrap();
         }
         assert_eq!(bench.crash().store.applied(), Some(log_id(1, 3)), "four of a MiB are enough");
+    });
+}
+
+/// A session keeps its last reply, which may be as large as a value.
+#[test]
+fn large_replies_are_taken_along_sooner() {
+    simulate(|| async {
+        let mut bench = Bench::new();
+        let value = "v".repeat(aspen_core::limits::VALUE_BYTES_MAX);
+        let entries = vec![
+            normal(1, None, Command::OpenSession { ttl_ms: 1000 }),
+            normal(2, None, Command::OpenSession { ttl_ms: 1000 }),
+            set(3, "a", &value),
+            set(4, "b", &value),
+            normal(5, Some((1, 1)), Command::Delete { key: text("a") }),
+            normal(6, Some((2, 1)), Command::Delete { key: text("b") }),
+            set(7, "c", &value),
+            set(8, "d", &value),
+        ];
+        bench.append(entries.clone()).await.unwrap();
+        let (most, last) = entries.split_at(7);
+        bench.apply(most.to_vec()).await.unwrap();
+        bench.append(blanks(1, 9..10)).await.unwrap();
+        assert_eq!(bench.crash().store.applied(), None, "two replies and a row are not enough");
+        bench.apply(last.to_vec()).await.unwrap();
+        bench.append(blanks(1, 10..11)).await.unwrap();
+        assert_eq!(bench.crash().store.applied(), Some(log_id(1, 8)));
     });
 }
 
