@@ -1,7 +1,7 @@
 //! The history: what clients saw, as the checkers judge it.
 //!
-//! It lives in the core, not in the simulator, so that a real client can write the same format
-//! and `aspen-sim check` can judge a real cluster. A history is a sequence of [`Event`]s in the
+//! It belongs to no simulator, so that a real client can write the same format and
+//! `aspen-sim check` can judge a real cluster. A history is a sequence of [`Event`]s in the
 //! order in which they happened; a process has at most one operation open, and after
 //! [`Outcome::Info`] its client goes on under a new process number.
 

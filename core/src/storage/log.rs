@@ -163,7 +163,7 @@ impl<R: Runtime> RaftLogStorage<RaftConfig<R>> for LogStore<R> {
         Ok(self.queue.run(Work::Vote(*vote)).await?)
     }
 
-    /// Only remembers it: it rides on the next transaction, whichever that is.
+    /// Only remembers it: the next transaction that writes records takes it along.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         self.shared.check()?;
         self.shared.memory().committed = committed;

@@ -54,7 +54,8 @@ use crate::runtime::Runtime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
     /// How many applied entries gather in memory before an append takes their effects to the
-    /// disk; a restart re-applies at most about four times as many. From 1.
+    /// disk. A restart re-applies at most four times as many, and one batch of
+    /// [`limits::APPEND_ENTRIES_MAX`]. From 1.
     pub flush_after_entries: u64,
 }
 
