@@ -156,11 +156,9 @@ impl Applied {
     }
 
     /// Notes that the state after this entry is in the database.
-    pub(crate) fn note_flushed(&mut self, last: Option<LogId>) {
-        self.flushed = last;
-        if let Some(last) = last {
-            self.memtable.flushed(last.index);
-        }
+    pub(crate) fn note_flushed(&mut self, last: LogId) {
+        self.flushed = Some(last);
+        self.memtable.flushed(last.index);
     }
 
     /// Becomes the state machine of a snapshot, whose rows are in another generation.

@@ -80,8 +80,8 @@ pub(crate) struct Ledger {
 struct Changes {
     append: Option<u64>,
     vote: Option<Vote>,
-    /// What the database holds of the state machine now: it was flushed.
-    flushed: Option<MachineRow>,
+    /// The last entry of those that were flushed, if any were.
+    flushed: Option<LogId>,
     installed: Option<Installed>,
 }
 
@@ -126,8 +126,8 @@ fn publish(shared: &Shared, changes: Changes) {
         memory.vote = Some(vote);
     }
     drop(memory);
-    if let Some(row) = changes.flushed {
-        shared.applied().note_flushed(row.applied);
+    if let Some(last) = changes.flushed {
+        shared.applied().note_flushed(last);
     }
     if let Some(Installed { shadow, meta, machine }) = changes.installed {
         let mut applied = shared.applied();
@@ -325,7 +325,7 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
             tables::put_record(self.meta()?, tables::MEMBERSHIP, &membership)?;
         }
         self.ledger.flushed = cut.machine.applied;
-        self.changes.flushed = Some(cut.machine);
+        self.changes.flushed = cut.machine.applied;
         Ok(())
     }
 
