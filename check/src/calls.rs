@@ -3,7 +3,9 @@
 //! A history is judged only when it is well formed: a process has one operation open at a time and
 //! none after an unknown outcome, completions answer what was asked, and time does not go back.
 //! Anything else is an error that names the line, because a verdict on such a file means nothing.
-//! Operations that failed are left out: they never take effect.
+//!
+//! Times are lines, counted from 1: what happens on an earlier line happens before. So 0 is before
+//! everything, and [`NEVER`] after it.
 
 use crate::hashing::Table;
 use crate::history::{Answer, Event, EventKind, Operation, Outcome, Process};
@@ -18,49 +20,92 @@ pub struct HistoryError {
     pub problem: String,
 }
 
+/// A line of a history, counted from 1.
+pub(crate) type Line = u32;
+
+/// Later than every line.
+pub(crate) const NEVER: Line = Line::MAX;
+
+/// In place of a line for an operation that failed: it never takes effect.
+const FAILED: Line = NEVER - 1;
+
 /// One operation as its client saw it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Call<'h> {
-    /// Who asked.
-    pub(crate) process: Process,
-    /// What for.
-    pub(crate) operation: &'h Operation,
-    /// Which event asked.
-    pub(crate) invoked: usize,
-    /// When, in microseconds.
-    pub(crate) invoked_us: u64,
+#[derive(Debug)]
+pub(crate) struct Call<'h, O = Operation, A = Answer> {
+    /// What was asked.
+    pub(crate) operation: &'h O,
     /// What came back; without it the operation takes effect once after `invoked`, or never.
-    pub(crate) returned: Option<Returned<'h>>,
+    pub(crate) answer: Option<&'h A>,
+    /// When it was asked.
+    pub(crate) invoked: Line,
+    /// When the answer came; [`NEVER`], or a mark that it failed, without an answer.
+    pub(crate) returned: Line,
 }
 
-/// The end of an operation whose outcome is known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Returned<'h> {
-    /// Which event brought the answer.
-    pub(crate) event: usize,
-    /// When, in microseconds.
-    pub(crate) time_us: u64,
-    /// The answer.
-    pub(crate) answer: &'h Answer,
+impl<O, A> Clone for Call<'_, O, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O, A> Copy for Call<'_, O, A> {}
+
+impl<O, A> Call<'_, O, A> {
+    /// Whether it never takes effect, so that nothing is to be said of it.
+    pub(crate) fn failed(&self) -> bool {
+        self.returned == FAILED
+    }
+
+    /// The same call, as if its client had never heard of it again.
+    pub(crate) fn without_answer(self) -> Self {
+        Self { answer: None, returned: NEVER, ..self }
+    }
+}
+
+/// A history's operations.
+#[derive(Debug)]
+pub(crate) struct Calls<'h, O = Operation, A = Answer> {
+    /// All of them, in the order of their invocations.
+    pub(crate) calls: Vec<Call<'h, O, A>>,
+    /// The numbers of those with an answer, in the order of the answers.
+    pub(crate) answered: Vec<u32>,
 }
 
 /// What a process is doing.
+#[derive(Clone, Copy)]
 enum Activity {
     /// Nothing.
     Idle,
     /// It waits for the answer to this call.
-    Open(usize),
+    Open(u32),
     /// Its operation on this line ended in an unknown outcome, so it may not ask again.
-    Retired(usize),
+    Retired(Line),
 }
 
-/// Pairs invocations with completions, in the order of the invocations.
+/// What is to be noted of the calls while they are paired.
+pub(crate) trait Record<'h, O, A> {
+    /// The next call begins.
+    fn invoked(&mut self, operation: &'h O);
+
+    /// The call of this number got its answer.
+    ///
+    /// # Errors
+    /// What was expected in place of an answer that cannot be one to the operation.
+    fn answered(&mut self, number: u32, call: &Call<'h, O, A>) -> Result<(), String>;
+}
+
+/// Pairs invocations with completions.
 ///
 /// # Errors
 /// [`HistoryError`] at the first event that a well-formed history cannot have.
-pub(crate) fn pair(history: &[Event]) -> Result<Vec<Call<'_>>, HistoryError> {
-    let mut calls: Vec<Call<'_>> = Vec::with_capacity(history.len() / 2);
-    let mut failed = Vec::new();
+pub(crate) fn pair<'h, O, A>(
+    history: &'h [Event<O, A>],
+    record: &mut impl Record<'h, O, A>,
+) -> Result<Calls<'h, O, A>, HistoryError> {
+    let mut paired = Calls {
+        calls: Vec::with_capacity(history.len() / 2 + 1),
+        answered: Vec::with_capacity(history.len() / 2 + 1),
+    };
     let mut activities: Table<Process, Activity> = Table::default();
     let mut last_us = 0;
     for (index, event) in history.iter().enumerate() {
@@ -70,119 +115,69 @@ pub(crate) fn pair(history: &[Event]) -> Result<Vec<Call<'_>>, HistoryError> {
             return Err(fail(problem));
         }
         last_us = event.time_us;
+        let line = Line::try_from(index + 1).ok().filter(|line| *line < FAILED);
+        let line = line.ok_or_else(|| fail(format!("expected less than {FAILED} events")))?;
+        let activity = activities.entry(event.process).or_insert(Activity::Idle);
         match &event.kind {
             EventKind::Invoke { operation } => {
-                let activity = activities.entry(event.process).or_insert(Activity::Idle);
-                if let Some(problem) = busy(event.process, activity, &calls) {
+                if let Some(problem) = busy(event.process, *activity, &paired.calls) {
                     return Err(fail(problem));
                 }
-                *activity = Activity::Open(calls.len());
-                calls.push(invoked(event, index, operation));
+                *activity = Activity::Open(paired.calls.len() as u32);
+                let call = Call { operation, answer: None, invoked: line, returned: NEVER };
+                paired.calls.push(call);
+                record.invoked(operation);
             }
             EventKind::Complete { outcome } => {
-                let activity = activities.entry(event.process).or_insert(Activity::Idle);
                 let Activity::Open(call) = *activity else {
                     let process = event.process.0;
                     return Err(fail(format!(
                         "process {process} completes an operation, and has none open"
                     )));
                 };
-                *activity = Activity::Idle;
-                match outcome {
-                    Outcome::Ok { answer } => {
-                        let returned = Returned { event: index, time_us: event.time_us, answer };
-                        check_answer(calls[call].operation, answer).map_err(fail)?;
-                        calls[call].returned = Some(returned);
-                    }
-                    Outcome::Fail { .. } => failed.push(call),
-                    Outcome::Info { .. } => *activity = Activity::Retired(index + 1),
-                }
+                *activity = match outcome {
+                    Outcome::Info { .. } => Activity::Retired(line),
+                    Outcome::Ok { .. } | Outcome::Fail { .. } => Activity::Idle,
+                };
+                complete(&mut paired, call, line, outcome, record).map_err(fail)?;
             }
         }
     }
-    remove(&mut calls, failed);
-    Ok(calls)
+    Ok(paired)
 }
 
-/// Removes the calls of these numbers.
-fn remove(calls: &mut Vec<Call<'_>>, mut numbers: Vec<usize>) {
-    numbers.sort_unstable();
-    let (mut number, mut next) = (0, numbers.into_iter().peekable());
-    calls.retain(|_| {
-        let kept = next.next_if_eq(&number).is_none();
-        number += 1;
-        kept
-    });
-}
-
-fn invoked<'h>(event: &Event, index: usize, operation: &'h Operation) -> Call<'h> {
-    Call {
-        process: event.process,
-        operation,
-        invoked: index,
-        invoked_us: event.time_us,
-        returned: None,
+fn complete<'h, O, A>(
+    paired: &mut Calls<'h, O, A>,
+    number: u32,
+    line: Line,
+    outcome: &'h Outcome<A>,
+    record: &mut impl Record<'h, O, A>,
+) -> Result<(), String> {
+    match outcome {
+        Outcome::Ok { answer } => {
+            let call = &mut paired.calls[number as usize];
+            (call.answer, call.returned) = (Some(answer), line);
+            record.answered(number, call)?;
+            paired.answered.push(number);
+        }
+        Outcome::Fail { .. } => paired.calls[number as usize].returned = FAILED,
+        Outcome::Info { .. } => {}
     }
+    Ok(())
 }
 
 /// Why a process may not invoke an operation.
-fn busy(process: Process, activity: &Activity, calls: &[Call<'_>]) -> Option<String> {
+fn busy<O, A>(process: Process, activity: Activity, calls: &[Call<'_, O, A>]) -> Option<String> {
     let process = process.0;
     match activity {
         Activity::Idle => None,
         Activity::Open(call) => {
-            let line = calls[*call].invoked + 1;
+            let line = calls[call as usize].invoked;
             Some(format!("process {process} invokes while its operation of line {line} is open"))
         }
         Activity::Retired(line) => Some(format!(
             "process {process} invokes after the unknown outcome of line {line}; expected its \
              client to go on under a new process number"
         )),
-    }
-}
-
-fn check_answer(operation: &Operation, answer: &Answer) -> Result<(), String> {
-    if fits(operation, answer) {
-        return Ok(());
-    }
-    Err(format!(
-        "this answer does not fit its operation, a {}; expected {}",
-        name(operation),
-        expected(operation)
-    ))
-}
-
-/// The operation's name, as a history file writes it.
-pub(crate) fn name(operation: &Operation) -> &'static str {
-    match operation {
-        Operation::Get { .. } => "get",
-        Operation::Set { .. } => "set",
-        Operation::SetMulti { .. } => "set_multi",
-        Operation::Delete { .. } => "delete",
-        Operation::CompareAndSet { .. } => "compare_and_set",
-        Operation::CompareAndDelete { .. } => "compare_and_delete",
-        Operation::Scan { .. } => "scan",
-    }
-}
-
-fn expected(operation: &Operation) -> &'static str {
-    match operation {
-        Operation::Get { .. } | Operation::Delete { .. } => "`value`",
-        Operation::Set { .. } | Operation::SetMulti { .. } => "`done`",
-        Operation::CompareAndSet { .. } | Operation::CompareAndDelete { .. } => {
-            "`swapped` or `mismatch`"
-        }
-        Operation::Scan { .. } => "`rows`",
-    }
-}
-
-fn fits(operation: &Operation, answer: &Answer) -> bool {
-    match operation {
-        Operation::Get { .. } | Operation::Delete { .. } => matches!(answer, Answer::Value { .. }),
-        Operation::Set { .. } | Operation::SetMulti { .. } => matches!(answer, Answer::Done),
-        Operation::CompareAndSet { .. } | Operation::CompareAndDelete { .. } => {
-            matches!(answer, Answer::Swapped | Answer::Mismatch { .. })
-        }
-        Operation::Scan { .. } => matches!(answer, Answer::Rows { .. }),
     }
 }

@@ -1,122 +1,158 @@
-//! From a failed search to words: which operation has no place, and how far one can get.
-//!
-//! The search looks ahead, so it may fail before the first answer that is wrong. For the evidence
-//! it runs once more without that, and then fails at the end of the shortest prefix that no order
-//! explains. Shown are the end of the longest linearization of it, and the operations that were
-//! open and found no place in it.
+//! A contradiction in words and as data: the window, the culprit, and what could have been seen.
 
-use crate::history::{Answer, Operation, Text};
+use crate::calls::{Call, Line, NEVER};
+use crate::history::Event;
+use crate::parts::Illegal;
+use crate::search::Allowance;
+use crate::verdict::{Evidence, Explanation, Moment, Violation, WindowOperation};
+use crate::window::{self, Kept};
 
-use crate::calls::{Call, name};
-use crate::groups::Group;
-use crate::model::{Cell, Model};
-use crate::search::{Ending, Foresight, Stuck, sweep};
-use crate::verdict::{Evidence, Violation};
+/// Most answers that are named as possible.
+const POSSIBLE_MAX: usize = 8;
+/// What one attempt at a smaller window may spend.
+const ATTEMPT_STATES: u64 = 5_000;
 
-/// How many operations of the longest linearization are shown.
-const SHOWN_MAX: usize = 12;
-/// How many characters of a value are shown.
-const SHOWN_CHARS_MAX: usize = 40;
-/// How many pairs of a multi-key write or of a scan are shown.
-const SHOWN_PAIRS_MAX: usize = 8;
-
-/// Says what is wrong with a group in which the search got stuck at `found`.
-pub(crate) fn explain(
-    group: &Group<'_>,
-    model: &Model<'_>,
-    found: Stuck,
-    budget: u64,
-) -> Violation {
-    let stuck = match sweep(model, Foresight::Blind, budget).0 {
-        Ending::Stuck(stuck) => stuck,
-        Ending::Linearizable | Ending::GaveUp(_) => found,
-    };
-    let call = |step: usize| &group.calls[model.steps[step].call];
-    let message = format!(
-        "not linearizable ({}): no order of the operations up to here explains the answer of \
-         {}; the longest one that respects real time places {} of them",
-        group.describe(),
-        describe(call(stuck.step)),
-        stuck.order.len(),
-    );
-    let mut evidence = Vec::new();
-    let first = stuck.order.len().saturating_sub(SHOWN_MAX);
-    for (place, step) in stuck.order.iter().enumerate().skip(first) {
-        let text = format!("takes effect as number {}: {}", place + 1, describe(call(*step)));
-        evidence.push(Evidence { time_us: call(*step).invoked_us, text });
-    }
-    for step in &stuck.waiting {
-        let Some(reason) = obstacle(group, model, *step, &stuck.values) else { continue };
-        let text = format!("has no place: {}; {reason}", describe(call(*step)));
-        let time_us = call(*step).returned.map_or(call(*step).invoked_us, |end| end.time_us);
-        evidence.push(Evidence { time_us, text });
-    }
-    Violation { group: group.describe(), message, evidence }
+/// A contradiction, as far as it is known.
+pub(crate) struct Finding<'a, 'h, O, A> {
+    /// The part in words.
+    pub(crate) part: String,
+    pub(crate) history: &'h [Event<O, A>],
+    pub(crate) calls: &'a [Call<'h, O, A>],
+    /// The numbers of the calls with an answer, in the order of the answers.
+    pub(crate) answered: &'a [u32],
+    pub(crate) illegal: Illegal,
+    /// What the culprit could have seen, in words.
+    pub(crate) possible: Vec<String>,
+    pub(crate) describe: &'a dyn Fn(&O) -> String,
+    pub(crate) describe_answer: &'a dyn Fn(&A) -> String,
 }
 
-/// Why a step cannot take effect where the longest linearization ends.
-fn obstacle(group: &Group<'_>, model: &Model<'_>, step: usize, values: &[Cell]) -> Option<String> {
-    let step = &model.steps[step];
-    if step.impossible {
-        return Some("its answer contradicts itself".to_owned());
-    }
-    let key = |cell: Cell| model.cells[cell as usize].key;
-    if let Some(cell) = step.conditions.iter().find(|cell| values[key(**cell)] != **cell) {
-        let wanted = show(model.value(*cell));
-        let found = show(model.value(values[key(*cell)]));
-        return Some(format!(
-            "it needs {} = {wanted}, which is {found} there",
-            group.keys[key(*cell)]
-        ));
-    }
-    // An operation of unknown outcome that would change nothing is no obstacle to anybody.
-    let changes = step.effects.iter().any(|cell| values[key(*cell)] != *cell);
-    (changes || !step.optional)
-        .then(|| "it would overwrite what another operation has yet to see".to_owned())
-}
-
-fn show(value: Option<&Text>) -> String {
-    value.map_or_else(|| "absent".to_owned(), quote)
-}
-
-fn quote(text: &Text) -> String {
-    let text = text.to_string();
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("\"{}…\"", &text[..end]),
-        None => format!("\"{text}\""),
-    }
-}
-
-/// An operation in words, with its answer.
-fn describe(call: &Call<'_>) -> String {
-    let what = match call.operation {
-        Operation::Get { key } | Operation::Delete { key } => format!("{key}"),
-        Operation::Set { key, value } => format!("{key} = {}", quote(value)),
-        Operation::SetMulti { pairs } => list(pairs),
-        Operation::CompareAndSet { key, expected, value } => {
-            format!("{key} from {} to {}", show(expected.as_ref()), quote(value))
+impl<'h, O, A> Finding<'_, 'h, O, A> {
+    /// Looks for the smallest window, and puts everything in words. `illegal` says whether the
+    /// history is so with these answers alone.
+    pub(crate) fn violation(
+        self,
+        allowance: &mut Allowance<'_>,
+        illegal: &mut dyn FnMut(&Kept, &mut Allowance<'_>) -> bool,
+    ) -> Violation {
+        let found = self.calls[self.illegal.call as usize];
+        let before = |line: Line| {
+            self.answered.partition_point(|one| self.calls[*one as usize].returned <= line)
+        };
+        // The search knows the answers of the operations that are open, so theirs may be needed.
+        let open = self.calls.iter().take_while(|call| call.invoked < found.returned);
+        let last = open.filter(|call| call.answer.is_some()).map(|call| call.returned).max();
+        let (certain, all) = (before(found.returned), before(last.unwrap_or(found.returned)));
+        let suspects: Vec<u32> =
+            self.illegal.suspects.iter().copied().chain([self.illegal.call]).collect();
+        let mut exhausted = false;
+        let smallest = window::smallest(&self.answered[..all], certain, &suspects, &mut |kept| {
+            let states = ATTEMPT_STATES.min(allowance.states);
+            let mut attempt = Allowance { states, stop: &mut *allowance.stop };
+            let is_illegal = illegal(kept, &mut attempt);
+            let left = attempt.states;
+            exhausted |= left == 0;
+            allowance.states -= states - left;
+            is_illegal
+        });
+        let legal_lines = if self.illegal.before_is_legal { found.returned - 1 } else { 0 };
+        match smallest {
+            Some((kept, complete)) => {
+                self.describe(&kept, complete && !exhausted, legal_lines, Line::MAX)
+            }
+            None => self.describe(&self.concurrent(found), false, legal_lines, found.returned),
         }
-        Operation::CompareAndDelete { key, expected } => format!("{key} from {}", quote(expected)),
-        Operation::Scan { prefix, limit } => format!("{prefix}* limit {limit}"),
-    };
-    let answer = match call.returned.map(|end| end.answer) {
-        None => "unknown".to_owned(),
-        Some(Answer::Done) => "done".to_owned(),
-        Some(Answer::Swapped) => "swapped".to_owned(),
-        Some(Answer::Value { value }) => show(value.as_ref()),
-        Some(Answer::Mismatch { value }) => format!("mismatch, {}", show(value.as_ref())),
-        Some(Answer::Rows { rows }) => format!("[{}]", list(rows)),
-    };
-    let line = call.invoked + 1;
-    format!("process {} {} {what} → {answer} (line {line})", call.process.0, name(call.operation))
+    }
+
+    /// The calls that were under way together with the culprit.
+    fn concurrent(&self, culprit: Call<'h, O, A>) -> Kept {
+        let overlaps = |call: &Call<'h, O, A>| {
+            call.invoked <= culprit.returned && call.returned >= culprit.invoked
+        };
+        let calls = self.calls.iter().zip(0..);
+        calls.filter(|(call, _)| overlaps(call)).map(|(_, number)| number).collect()
+    }
+
+    /// The violation with this window. Its operations are shown as they stood on the line `until`.
+    fn describe(&self, kept: &Kept, smallest: bool, legal_lines: Line, until: Line) -> Violation {
+        let last = |number: &u32| {
+            let returned = self.calls[*number as usize].returned;
+            (returned <= until && returned < NEVER, returned)
+        };
+        let answered = kept.iter().filter(|number| last(number).0);
+        let culprit = answered.max_by_key(|number| last(number).1).copied();
+        let culprit = culprit.unwrap_or(self.illegal.call);
+        let window: Vec<WindowOperation> =
+            kept.iter().map(|number| self.operation(*number, until, *number == culprit)).collect();
+        let call = &self.calls[culprit as usize];
+        let mut possible = self.possible.clone();
+        possible.truncate(POSSIBLE_MAX);
+        if culprit != self.illegal.call {
+            possible.clear();
+        }
+        let operation = (self.describe)(call.operation);
+        let answer = call.answer.map(|answer| (self.describe_answer)(answer));
+        let answer = answer.unwrap_or_else(|| "unknown".to_owned());
+        let instead = match possible.as_slice() {
+            [] => String::new(),
+            some => format!("; possible would have been {}", some.join(" or ")),
+        };
+        let message = format!(
+            "not linearizable ({}): no order of the operations up to line {} explains the answer of \
+             process {} {operation} → {answer}{instead}",
+            self.part,
+            call.returned,
+            self.process(call),
+        );
+        let explanation = Explanation {
+            legal_lines: legal_lines.into(),
+            illegal_lines: if until < NEVER { self.last_line() } else { call.returned }.into(),
+            window,
+            smallest,
+            possible,
+        };
+        let evidence = explanation.window.iter().map(evidence).collect();
+        Violation { group: self.part.clone(), message, evidence, explanation }
+    }
+
+    /// The line of the last answer.
+    fn last_line(&self) -> Line {
+        self.answered.last().map_or(0, |number| self.calls[*number as usize].returned)
+    }
+
+    fn process(&self, call: &Call<'h, O, A>) -> u64 {
+        self.history[call.invoked as usize - 1].process.0
+    }
+
+    /// A call as it stood on the line `until`.
+    fn operation(&self, number: u32, until: Line, culprit: bool) -> WindowOperation {
+        let mut call = self.calls[number as usize];
+        if call.returned > until {
+            call = call.without_answer();
+        }
+        let moment = |line: Line| Moment {
+            line: u64::from(line),
+            time_us: self.history[line as usize - 1].time_us,
+        };
+        WindowOperation {
+            process: self.history[call.invoked as usize - 1].process,
+            operation: (self.describe)(call.operation),
+            answer: call.answer.map(|answer| (self.describe_answer)(answer)),
+            invoked: moment(call.invoked),
+            returned: (call.returned != NEVER).then(|| moment(call.returned)),
+            culprit,
+        }
+    }
 }
 
-fn list(pairs: &[(Text, Text)]) -> String {
-    let shown = pairs.iter().take(SHOWN_PAIRS_MAX);
-    let mut words: Vec<String> =
-        shown.map(|(key, value)| format!("{key} = {}", quote(value))).collect();
-    if pairs.len() > SHOWN_PAIRS_MAX {
-        words.push(format!("{} more", pairs.len() - SHOWN_PAIRS_MAX));
-    }
-    words.join(", ")
+fn evidence(one: &WindowOperation) -> Evidence {
+    let role = if one.culprit { "has no place: " } else { "" };
+    let answer = one.answer.as_deref().unwrap_or("unknown");
+    let lines = match one.returned {
+        Some(returned) => format!("lines {} to {}", one.invoked.line, returned.line),
+        None => format!("from line {} on", one.invoked.line),
+    };
+    let (process, operation) = (one.process.0, &one.operation);
+    let text = format!("{role}process {process} {operation} → {answer} ({lines})");
+    Evidence { time_us: one.invoked.time_us, text }
 }

@@ -1,163 +1,156 @@
-//! The partition of a history: operations that share no key cannot disturb each other.
+//! The partition of a history: operations that share no object cannot disturb each other.
 //!
 //! Linearizability is local (Herlihy and Wing, section 3.3): a history is linearizable when each
-//! independent part of it is. The parts are the connected components of the keys: a multi-key
-//! write joins the keys that it writes, a scan joins all keys of the history that have its prefix,
-//! because any of them could have been in its answer. Names are not relied on.
+//! independent part of it is. Counters and locks are independent each by itself. The parts of the
+//! keys are their connected components: a multi-key write joins the keys that it writes, a scan
+//! joins all keys of the history that have its prefix, because any of them could have been in its
+//! answer. Keys that no such operation touches stay alone. Names are not relied on.
 
-use crate::calls::Call;
-use crate::hashing::Table;
-use crate::history::{Answer, Operation, Text};
+use crate::calls::{Call, Calls};
+use crate::cells::{Access, CellIndex, Held};
+use crate::history::{Operation, Text};
+use crate::objects::{Kind, NOWHERE, ObjectIndex, SortedObjects, rows};
 
-/// Keys that operations join, and the operations that touch them.
+/// Objects that operations join, and the operations that touch them.
 #[derive(Debug, Default)]
 pub(crate) struct Group<'h> {
+    /// What they are.
+    pub(crate) kind: Kind,
     /// The keys, ascending.
     pub(crate) keys: Vec<&'h Text>,
     /// The operations, in the order of their invocations.
     pub(crate) calls: Vec<Call<'h>>,
-    /// For each operation one of its keys, which is the only one of most.
-    pub(crate) homes: Vec<usize>,
+    /// The numbers of those with an answer, in the order of the answers.
+    pub(crate) answered: Vec<u32>,
+    /// The operations once more, if they are all on one key and each by itself.
+    pub(crate) single: Option<Single<'h>>,
+}
+
+/// Operations on one key.
+#[derive(Debug)]
+pub(crate) struct Single<'h> {
+    /// What each needs and does.
+    pub(crate) accesses: Vec<Access>,
+    /// What the cells stand for.
+    pub(crate) held: Vec<Held<'h>>,
+}
+
+impl<'h> Single<'h> {
+    /// Of these calls; none, if there are others among them.
+    pub(crate) fn new(calls: &[Call<'h>]) -> Option<Self> {
+        let mut cells = CellIndex::new(1, calls.len() / 2);
+        let accesses = calls.iter().map(|call| cells.access(0, call)).collect::<Option<_>>()?;
+        Some(Self { accesses, held: cells.held.pop()? })
+    }
 }
 
 impl<'h> Group<'h> {
     /// The group in words, short.
     pub(crate) fn describe(&self) -> String {
+        let (one, many) = match self.kind {
+            Kind::Keys => ("key", "keys"),
+            Kind::Counter => ("counter", "counters"),
+            Kind::Lock => ("lock", "locks"),
+        };
         match self.keys.as_slice() {
-            [] => "no keys".to_owned(),
-            [key] => format!("key {key}"),
-            [first, .., last] => format!("{} keys {first} to {last}", self.keys.len()),
+            [] => format!("no {many}"),
+            [key] => format!("{one} {key}"),
+            [first, .., last] => format!("{} {many} {first} to {last}", self.keys.len()),
         }
-    }
-
-    /// The place of a key among the group's.
-    pub(crate) fn key(&self, key: &Text) -> usize {
-        self.keys.binary_search(&key).expect("a group holds every key of its calls")
     }
 }
 
-/// Splits the calls into groups, ordered by their first key.
-pub(crate) fn split<'h>(calls: &[Call<'h>]) -> Vec<Group<'h>> {
-    let index = KeyIndex::new(calls);
-    let mut joined = Components::new(index.keys.len());
-    let homes: Vec<Option<usize>> = calls
-        .iter()
-        .zip(&index.singles)
-        .map(|(call, single)| match single {
-            Some(key) => Some(index.places[*key]),
-            None => home(call, &index, &mut joined),
-        })
-        .collect();
-    let mut groups: Vec<Group<'h>> = Vec::new();
-    // Where each key went: its group, and its place there.
-    let mut addresses: Vec<(usize, usize)> = Vec::with_capacity(index.keys.len());
-    for (number, key) in index.keys.iter().enumerate() {
-        let root = joined.root(number);
-        let group = if root == number { groups.len() } else { addresses[root].0 };
-        if group == groups.len() {
-            groups.push(Group::default());
-        }
-        addresses.push((group, groups[group].keys.len()));
-        groups[group].keys.push(key);
+/// Splits the calls into groups, ordered by their first object.
+pub(crate) fn split<'h>(paired: &Calls<'h>, index: ObjectIndex<'h>) -> Vec<Group<'h>> {
+    let mut index = index.sorted(&paired.calls);
+    let mut joined = Components::new(index.objects.len());
+    let mut homes: Vec<u32> = Vec::with_capacity(paired.calls.len());
+    for (call, single) in paired.calls.iter().zip(&index.singles) {
+        homes.push(match *single {
+            _ if call.failed() => NOWHERE,
+            NOWHERE => home(call, &index, &mut joined),
+            number => index.places[number as usize],
+        });
     }
+    let mut groups: Vec<Group<'h>> = Vec::new();
+    let mut group_of: Vec<u32> = Vec::with_capacity(index.objects.len());
+    for (place, (kind, key)) in index.objects.iter().enumerate() {
+        let root = joined.root(place);
+        let group = if root == place { groups.len() as u32 } else { group_of[root] };
+        if group as usize == groups.len() {
+            groups.push(Group { kind: *kind, ..Group::default() });
+        }
+        group_of.push(group);
+        groups[group as usize].keys.push(key);
+    }
+    // From here on `homes` holds groups, then places in them.
     let mut sizes = vec![0; groups.len()];
-    homes.iter().flatten().for_each(|home| sizes[addresses[*home].0] += 1);
+    for home in &mut homes {
+        // A scan that matches no key of the history saw nothing and constrains nothing.
+        if *home != NOWHERE {
+            *home = group_of[*home as usize];
+            sizes[*home as usize] += 1;
+        }
+    }
     for (group, size) in groups.iter_mut().zip(sizes) {
         group.calls.reserve_exact(size);
-        group.homes.reserve_exact(size);
+        group.answered.reserve_exact(size);
     }
-    for (call, home) in calls.iter().zip(homes) {
-        // A scan that matches no key of the history saw nothing and constrains nothing.
-        let Some(home) = home else { continue };
-        let (group, key) = addresses[home];
-        groups[group].calls.push(*call);
-        groups[group].homes.push(key);
+    for (number, place) in index.places.iter().enumerate() {
+        let group = &mut groups[group_of[*place as usize] as usize];
+        if let [_] = group.keys.as_slice()
+            && index.plain[number]
+        {
+            let held = std::mem::take(&mut index.held[number]);
+            let accesses = Vec::with_capacity(group.calls.capacity());
+            group.single = Some(Single { accesses, held });
+        }
     }
+    fill(&mut groups, paired, &homes, &index);
     groups
 }
 
-/// Every key of a history.
-struct KeyIndex<'h> {
-    /// The keys, ascending.
-    keys: Vec<&'h Text>,
-    /// Numbers of the keys, in the order in which the history names them.
-    numbers: Table<&'h Text, usize>,
-    /// The place among the ascending keys, by number.
-    places: Vec<usize>,
-    /// For each call on a single key, that key's number.
-    singles: Vec<Option<usize>>,
-}
-
-impl<'h> KeyIndex<'h> {
-    fn new(calls: &[Call<'h>]) -> Self {
-        let mut numbers: Table<&'h Text, usize> = Table::default();
-        let mut keys: Vec<&'h Text> = Vec::new();
-        let mut number = |key: &'h Text| {
-            *numbers.entry(key).or_insert_with(|| {
-                keys.push(key);
-                keys.len() - 1
-            })
+/// Hands the calls out, in the order of their invocations and in that of their answers.
+fn fill<'h>(
+    groups: &mut [Group<'h>],
+    paired: &Calls<'h>,
+    homes: &[u32],
+    index: &SortedObjects<'h>,
+) {
+    let mut places: Vec<u32> = Vec::with_capacity(homes.len());
+    for (number, (call, home)) in paired.calls.iter().zip(homes).enumerate() {
+        let Some(group) = groups.get_mut(*home as usize) else {
+            places.push(NOWHERE);
+            continue;
         };
-        let mut single = |call: &Call<'h>| match call.operation {
-            Operation::Get { key }
-            | Operation::Set { key, .. }
-            | Operation::Delete { key }
-            | Operation::CompareAndSet { key, .. }
-            | Operation::CompareAndDelete { key, .. } => Some(number(key)),
-            Operation::SetMulti { pairs } => {
-                pairs.iter().for_each(|(key, _)| _ = number(key));
-                None
+        places.push(group.calls.len() as u32);
+        group.calls.push(*call);
+        match &mut group.single {
+            Some(single) if index.singles[number] != NOWHERE => {
+                single.accesses.push(index.accesses[number]);
             }
-            Operation::Scan { .. } => {
-                if let Some(Answer::Rows { rows }) = call.returned.map(|returned| returned.answer) {
-                    rows.iter().for_each(|(key, _)| _ = number(key));
-                }
-                None
-            }
-        };
-        let singles = calls.iter().map(&mut single).collect();
-        let mut order: Vec<usize> = (0..keys.len()).collect();
-        order.sort_unstable_by_key(|number| keys[*number]);
-        let mut places = vec![0; keys.len()];
-        order.iter().enumerate().for_each(|(place, number)| places[*number] = place);
-        let keys = order.into_iter().map(|number| keys[number]).collect();
-        Self { keys, numbers, places, singles }
+            single => *single = None,
+        }
     }
-
-    /// The place of a key among the ascending keys.
-    fn place(&self, key: &Text) -> Option<usize> {
-        self.numbers.get(key).map(|number| self.places[*number])
-    }
-
-    /// The places of the keys that begin with a prefix.
-    fn with_prefix(&self, prefix: &Text) -> std::ops::Range<usize> {
-        let start = self.keys.partition_point(|key| *key < prefix);
-        let inside = self.keys[start..].partition_point(|key| key.0.starts_with(&prefix.0));
-        start..start + inside
+    for number in &paired.answered {
+        if let Some(group) = groups.get_mut(homes[*number as usize] as usize) {
+            group.answered.push(places[*number as usize]);
+        }
     }
 }
 
 /// Joins the keys that a call on several keys touches, and answers with one of them.
-fn home(call: &Call<'_>, index: &KeyIndex<'_>, joined: &mut Components) -> Option<usize> {
-    match call.operation {
-        Operation::SetMulti { pairs } => {
-            joined.join(pairs.iter().filter_map(|(key, _)| index.place(key)))
-        }
-        Operation::Scan { prefix, .. } => {
-            let rows = match call.returned.map(|returned| returned.answer) {
-                Some(Answer::Rows { rows }) => rows.as_slice(),
-                _ => &[],
-            };
-            // Rows outside of the prefix are wrong, and belong to the evidence all the same.
-            let listed = rows.iter().filter_map(|(key, _)| index.place(key));
-            joined.join(index.with_prefix(prefix).chain(listed))
-        }
-        Operation::Get { .. }
-        | Operation::Set { .. }
-        | Operation::Delete { .. }
-        | Operation::CompareAndSet { .. }
-        | Operation::CompareAndDelete { .. } => None,
-    }
+fn home(call: &Call<'_>, index: &SortedObjects<'_>, joined: &mut Components) -> u32 {
+    let first = if let Operation::Scan { prefix, .. } = call.operation {
+        // Rows outside of the prefix are wrong, and belong to the evidence all the same.
+        let listed = rows(call).iter().filter_map(|(key, _)| index.place(key));
+        joined.join(index.with_prefix(prefix).chain(listed))
+    } else if let Operation::SetMulti { pairs } = call.operation {
+        joined.join(pairs.iter().filter_map(|(key, _)| index.place(key)))
+    } else {
+        None
+    };
+    first.map_or(NOWHERE, |place| place as u32)
 }
 
 /// Union–find whose roots are the smallest members.
@@ -186,5 +179,33 @@ impl Components {
             first = Some(root.min(kept));
         }
         first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::pair;
+    use crate::tests::script::history;
+
+    #[test]
+    fn only_the_keys_that_a_call_touches_are_joined() {
+        let script = "1 set a/1 x|2 set a/2 x|3 set b x|4 set c x|1 = done|2 = done|3 = done|4 = done\
+                      |1 scan a/ 9|1 = rows a/1=x a/2=x|2 multi c=y d=y|2 = done|3 add a/1 1|3 = done\
+                      |4 set e x|4 fail";
+        let history = history(&script.replace('|', "\n"));
+        let mut index = ObjectIndex::new(8);
+        let paired = pair(&history, &mut index).expect("a well-formed history");
+        let groups = split(&paired, index);
+        let words: Vec<(String, usize)> =
+            groups.iter().map(|group| (group.describe(), group.calls.len())).collect();
+        let expected = [
+            ("2 keys a/1 to a/2", 3),
+            ("key b", 1),
+            ("2 keys c to d", 2),
+            ("key e", 0),
+            ("counter a/1", 1),
+        ];
+        assert_eq!(words, expected.map(|(words, calls)| (words.to_owned(), calls)));
     }
 }

@@ -5,8 +5,10 @@
 //! order in which they happened; a process has at most one operation open, and after
 //! [`Outcome::Info`] its client goes on under a new process number.
 
-use bytes::Bytes;
+mod decode;
+
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// A client's identity in a history. After an operation of unknown outcome a client takes a new
 /// number, because the old operation may still take effect at any later time.
@@ -14,36 +16,37 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Process(pub u64);
 
-/// One line of a history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+/// One line of a history. A model of one's own brings its own operations `O` and answers `A`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Event<O = Operation, A = Answer> {
     /// When, in microseconds since the run began.
     pub time_us: u64,
     /// Who.
     pub process: Process,
     /// What happened.
     #[serde(flatten)]
-    pub kind: EventKind,
+    pub kind: EventKind<O, A>,
 }
 
 /// The two things that happen to an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum EventKind {
+pub enum EventKind<O = Operation, A = Answer> {
     /// A client asked.
     Invoke {
         /// What it asked for.
-        operation: Operation,
+        operation: O,
     },
     /// A client got its answer, or gave up waiting.
     Complete {
         /// What it knows.
-        outcome: Outcome,
+        outcome: Outcome<A>,
     },
 }
 
-/// What a client asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a client asks for. Values, counters and locks are three kinds of objects: a key `a`, a
+/// counter `a` and a lock `a` have nothing to do with each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Operation {
     /// Reads one key.
@@ -63,7 +66,14 @@ pub enum Operation {
         /// Keys and values.
         pairs: Vec<(Text, Text)>,
     },
-    /// Removes a key and reads what it held.
+    /// Adds bytes at the end of what a key holds; an absent key counts as empty.
+    Append {
+        /// The key.
+        key: Text,
+        /// What is added.
+        value: Text,
+    },
+    /// Removes a key, and reads what it held if the system says so.
     Delete {
         /// The key.
         key: Text,
@@ -91,16 +101,42 @@ pub enum Operation {
         /// Most rows wanted.
         limit: u64,
     },
+    /// Adds to a counter; one that nobody has added to is 0.
+    CounterAdd {
+        /// The counter.
+        key: Text,
+        /// How much; less than nothing is subtracted.
+        delta: i64,
+    },
+    /// Reads a counter.
+    CounterGet {
+        /// The counter.
+        key: Text,
+    },
+    /// Asks for a lock.
+    LockAcquire {
+        /// The lock.
+        key: Text,
+        /// Whether it may be taken from its holder at any time, because a lease runs out.
+        leased: bool,
+    },
+    /// Gives a lock back.
+    LockRelease {
+        /// The lock.
+        key: Text,
+        /// The fencing token that came with it.
+        token: u64,
+    },
 }
 
 /// What a client knows of its operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Outcome<A = Answer> {
     /// It took effect, once, and this is the answer.
     Ok {
         /// The answer.
-        answer: Answer,
+        answer: A,
     },
     /// It did not take effect and never will.
     Fail {
@@ -115,10 +151,10 @@ pub enum Outcome {
 }
 
 /// The answer to an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// Written.
+    /// Written, removed, added or released.
     Done,
     /// What a read saw, or what a delete removed; `null`: nothing.
     Value {
@@ -137,16 +173,49 @@ pub enum Answer {
         /// Keys and values, ascending.
         rows: Vec<(Text, Text)>,
     },
+    /// What a counter stands at, after an addition.
+    Count {
+        /// The count.
+        count: i64,
+    },
+    /// A lock was granted.
+    Token {
+        /// The fencing token: larger than every one before.
+        token: u64,
+    },
+    /// A lock was not granted, because somebody holds it.
+    Held,
+    /// A lock was not released, because this token does not hold it.
+    Stale,
 }
 
 /// Bytes that a history writes as a string: UTF-8 as it is, anything else as `base16:` and hex.
+///
+/// Short ones, and most keys and values of a test are short, lie in the operation itself, so that
+/// reading a history allocates nothing for them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(pub Bytes);
+pub struct Text(SmallVec<[u8; 23]>);
 
 impl Text {
     /// The text of a string.
     pub fn new(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self::from(text.as_bytes())
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether it begins with another text.
+    pub fn starts_with(&self, prefix: &Text) -> bool {
+        self.as_bytes().starts_with(prefix.as_bytes())
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Self {
+        Self(SmallVec::from_slice(bytes))
     }
 }
 
@@ -154,11 +223,11 @@ const BASE16: &str = "base16:";
 
 impl std::fmt::Display for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match std::str::from_utf8(&self.0) {
+        match std::str::from_utf8(self.as_bytes()) {
             Ok(text) if !text.starts_with(BASE16) => f.write_str(text),
             _ => {
                 f.write_str(BASE16)?;
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
     }
@@ -167,27 +236,5 @@ impl std::fmt::Display for Text {
 impl Serialize for Text {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let Some(hex) = text.strip_prefix(BASE16) else { return Ok(Self(text.into())) };
-        let digits = hex.as_bytes().chunks(2);
-        let bytes: Option<Vec<u8>> = digits
-            .map(|pair| {
-                let pair = std::str::from_utf8(pair).ok()?;
-                let hex = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-                let pair = hex.then_some(pair)?;
-                u8::from_str_radix(pair, 16).ok()
-            })
-            .collect();
-        let bytes = bytes.ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "`{text}`: expected pairs of hex digits after `{BASE16}`"
-            ))
-        })?;
-        Ok(Self(bytes.into()))
     }
 }

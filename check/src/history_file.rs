@@ -34,6 +34,12 @@ pub enum HistoryFileError {
     },
 }
 
+/// How much is read from a file at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// How long a line of a history is, on the short side.
+const LINE_BYTES: usize = 80;
+
 /// Reads events one by one; ends after the first error.
 #[derive(Debug)]
 pub struct HistoryReader<R> {
@@ -51,7 +57,7 @@ impl HistoryReader<BufReader<File>> {
     /// [`HistoryFileError::File`] when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, HistoryFileError> {
         let file = File::open(path).map_err(|source| file_error(path, source))?;
-        Ok(Self::new(BufReader::new(file), path))
+        Ok(Self::new(BufReader::with_capacity(BUFFER_BYTES, file), path))
     }
 }
 
@@ -114,7 +120,49 @@ fn file_error(path: &Path, source: io::Error) -> HistoryFileError {
 /// # Errors
 /// [`HistoryFileError`] that names the file and, where it is to blame, the line.
 pub fn read(path: &Path) -> Result<Vec<Event>, HistoryFileError> {
-    HistoryReader::open(path)?.collect()
+    let mut history = Vec::new();
+    // A vector that grows as it is filled copies everything again and again; what is too much costs
+    // no memory as long as nothing is written there.
+    if let Ok(file) = std::fs::metadata(path) {
+        let lines = usize::try_from(file.len()).unwrap_or(0) / LINE_BYTES;
+        // Without the room it grows after all.
+        let _ = history.try_reserve(lines);
+    }
+    for event in HistoryReader::open(path)? {
+        history.push(event?);
+    }
+    Ok(history)
+}
+
+/// Writes events one by one, each as a line of its own.
+#[derive(Debug)]
+pub struct HistoryWriter<W: Write> {
+    output: W,
+}
+
+impl<W: Write> HistoryWriter<W> {
+    /// Writes to any sink; a buffered one is faster.
+    pub fn new(output: W) -> Self {
+        Self { output }
+    }
+
+    /// Writes the next event.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn write(&mut self, event: &Event) -> io::Result<()> {
+        serde_json::to_writer(&mut self.output, event)?;
+        self.output.write_all(b"\n")
+    }
+
+    /// Hands on what is buffered, and gives the sink back.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.output.flush()?;
+        Ok(self.output)
+    }
 }
 
 /// Writes a history file, in place of an older one.
@@ -123,12 +171,9 @@ pub fn read(path: &Path) -> Result<Vec<Event>, HistoryFileError> {
 /// [`HistoryFileError::File`] when the file system says no.
 pub fn write(path: &Path, history: &[Event]) -> Result<(), HistoryFileError> {
     let fill = || {
-        let mut output = BufWriter::new(File::create(path)?);
-        for event in history {
-            serde_json::to_writer(&mut output, event)?;
-            output.write_all(b"\n")?;
-        }
-        output.flush()
+        let mut writer = HistoryWriter::new(BufWriter::new(File::create(path)?));
+        history.iter().try_for_each(|event| writer.write(event))?;
+        writer.finish().map(drop)
     };
     fill().map_err(|source| file_error(path, source))
 }

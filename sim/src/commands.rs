@@ -59,8 +59,10 @@ enum Command {
     #[command(after_help = "Examples:\n  aspen-sim sweep --seeds 0..1000 --chaos all --jobs 2\n  \
         aspen-sim sweep --seeds 0..100000 --chaos crash --shard 1/4 --keep-going --json")]
     Sweep(sweep::SweepArgs),
-    /// Judges a history from a file (JSON Lines, or an artifact)
-    #[command(after_help = "Example:\n  aspen-sim check history.jsonl")]
+    /// Judges a history from a file: Aspen's, an artifact's, or Jepsen's
+    #[command(after_help = "Examples:\n  aspen-sim check history.jsonl\n  \
+        aspen-sim check --json store/register/latest/history.edn\n  \
+        aspen-sim check --states 1000000 --time-limit 10s etcd_000.log")]
     Check(check::CheckArgs),
     /// Lists chaos kinds, properties, scenarios and mutants
     List(list::ListArgs),

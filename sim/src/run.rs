@@ -205,6 +205,7 @@ fn panic_violation(recording: &Recording, panicked: &RunPanicked) -> Violation {
         source: NODE_PANIC.source.to_owned(),
         message: panicked.message.clone(),
         evidence: vec![Evidence { time_us, text: place(panicked) }],
+        explanation: None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! A violation is data, never an error: it names the property, where the property comes from, and
 //! the evidence. `unknown` never counts as a pass.
 
-pub use aspen_check::Evidence;
+pub use aspen_check::{Evidence, Explanation};
 use serde::{Deserialize, Serialize};
 
 /// What the checks say.
@@ -35,4 +35,7 @@ pub struct Violation {
     pub message: String,
     /// What shows it, in order of time.
     pub evidence: Vec<Evidence>,
+    /// The same as data, where the check has it: a history that is not linearizable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }

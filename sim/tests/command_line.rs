@@ -172,6 +172,52 @@ fn bad_histories_are_named_with_their_line() {
         check_refused(&folder, "check history.jsonl", &[place, "expected"]);
     }
     check_refused(&folder, "check missing.jsonl", &["missing.jsonl", "expected a history"]);
+    let unknown = invoke.replace("get", "increment");
+    folder.file("history.jsonl", format!("{invoke}\n{unknown}\n").as_bytes());
+    check_refused(&folder, "check history.jsonl", &["history.jsonl:2: ", "`increment`", "`get`"]);
+}
+
+#[test]
+fn histories_of_jepsens_are_judged_and_bad_ones_are_named_with_their_line() {
+    let folder = Folder::new("jepsen");
+    let edn = "{:process 0, :type :invoke, :f :write, :value 1}\n\
+               {:process 0, :type :ok, :f :write, :value 1}\n\
+               {:process 1, :type :invoke, :f :read, :value nil}\n\
+               {:process 1, :type :ok, :f :read, :value 1}\n";
+    let log = "INFO  jepsen.util - 0 :invoke :write 1\nINFO  jepsen.util - 0 :ok :write 1\n\
+               INFO  jepsen.util - 1 :invoke :read nil\nINFO  jepsen.util - 1 :ok :read 1\n";
+    for (name, content) in [("history.edn", edn), ("etcd.log", log)] {
+        let command = format!("check {name}");
+        folder.file(name, content.as_bytes());
+        assert_eq!(folder.run(&["check", name]).status.code(), Some(0), "{name}");
+        let stale = content.replace(":ok :read 1", ":ok :read nil");
+        let stale =
+            stale.replace(":type :ok, :f :read, :value 1", ":type :ok, :f :read, :value nil");
+        folder.file(name, stale.as_bytes());
+        assert_eq!(folder.run(&["check", name]).status.code(), Some(1), "{name}");
+        // The format does not have to be in the name.
+        let format = if name == "etcd.log" { "jepsen-log" } else { "edn" };
+        folder.file("named.txt", content.as_bytes());
+        let output = folder.run(&["check", "named.txt", "--format", format]);
+        assert_eq!(output.status.code(), Some(0), "{name}");
+
+        let lines: Vec<&str> = content.lines().collect();
+        let overlapping = [lines[0], lines[0]].join("\n");
+        let unanswered = [lines[0], lines[1], lines[3]].join("\n");
+        let unheard = content.replace(":read", ":enqueue");
+        for (content, line) in [(overlapping, 2), (unanswered, 3), (unheard, 3)] {
+            folder.file(name, content.as_bytes());
+            check_refused(&folder, &command, &[&format!("{name}:{line}: "), "expected"]);
+        }
+    }
+    folder.file("history.edn", b"{:process 0, :type :invoke\n");
+    check_refused(&folder, "check history.edn", &["history.edn:1: ", "expected"]);
+    check_refused(&folder, "check history.edn --format lisp", &["lisp", "--help"]);
+    check_refused(
+        &folder,
+        "check history.edn --time-limit 5",
+        &["--time-limit", "`5`", "expected"],
+    );
 }
 
 #[test]
@@ -230,20 +276,28 @@ fn exit_codes_say_the_verdict() {
     folder.file("fresh.jsonl", fresh.as_bytes());
     assert_eq!(folder.run(&["check", "fresh.jsonl"]).status.code(), Some(0));
 
-    // More operations at once than the checker follows: it says so, and does not guess.
+    // A search that may visit next to nothing says that it does not know, and does not guess.
     let set = |process: u64| {
-        let operation = format!(r#""operation":{{"op":"set","key":"a","value":"{process}"}}"#);
+        let operation =
+            format!(r#""operation":{{"op":"set","key":"a","value":"{}"}}"#, process % 500);
         format!(r#"{{"time_us":1,"process":{process},"type":"invoke",{operation}}}"#)
     };
     let done = |process: u64| {
         let outcome = r#""outcome":{"outcome":"ok","answer":{"answer":"done"}}"#;
         format!(r#"{{"time_us":2,"process":{process},"type":"complete",{outcome}}}"#)
     };
-    let crowd: Vec<String> = (0..1000).map(set).chain((0..1000).map(done)).collect();
-    folder.file("crowd.jsonl", crowd.join("\n").as_bytes());
-    let output = folder.run(&["check", "crowd.jsonl"]);
+    let read = stale.lines().skip(2).map(str::to_owned);
+    let read = read.map(|line| line.replace("\"process\":2", "\"process\":1000"));
+    let crowd: Vec<String> = (0..1000).map(set).chain((0..1000).map(done)).chain(read).collect();
+    let crowd = crowd.join("\n").replace("\"value\":null", "\"value\":\"7\"");
+    folder.file("crowd.jsonl", crowd.as_bytes());
+    let output = folder.run(&["check", "crowd.jsonl", "--states", "10"]);
     assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
     assert!(stdout(&output).contains("UNKNOWN"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("key a"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("10 visited states"), "{}", stdout(&output));
+    // With the usual budget a thousand operations at once are not too many.
+    assert_eq!(folder.run(&["check", "crowd.jsonl"]).status.code(), Some(0));
 }
 
 #[test]

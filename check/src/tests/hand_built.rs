@@ -1,88 +1,7 @@
-//! Histories written by hand: one line an event, `process operation` or `process = answer`.
+//! Histories on keys, written by hand.
 
-use crate::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
-
-use crate::{Budget, Undecided, Verdict, check};
-
-/// Reads a script: `1 set a x`, `1 = done`, `1 = x` or `1 = -` (absent), `1 ! ` (info), `1 x` (fail).
-fn history(script: &str) -> Vec<Event> {
-    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines
-        .enumerate()
-        .map(|(number, line)| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let process = Process(words[0].parse().expect("a process number"));
-            Event { time_us: number as u64 * 10, process, kind: kind(&words[1..]) }
-        })
-        .collect()
-}
-
-fn text(word: &str) -> Text {
-    Text::new(word)
-}
-
-fn maybe(word: &str) -> Option<Text> {
-    (word != "-").then(|| Text::new(word))
-}
-
-fn pairs(words: &[&str]) -> Vec<(Text, Text)> {
-    let split = words.iter().map(|pair| pair.split_once('=').expect("key=value"));
-    split.map(|(key, value)| (text(key), text(value))).collect()
-}
-
-fn kind(words: &[&str]) -> EventKind {
-    let operation = match words {
-        ["get", key] => Operation::Get { key: text(key) },
-        ["set", key, value] => Operation::Set { key: text(key), value: text(value) },
-        ["multi", rest @ ..] => Operation::SetMulti { pairs: pairs(rest) },
-        ["delete", key] => Operation::Delete { key: text(key) },
-        ["cas", key, expected, value] => Operation::CompareAndSet {
-            key: text(key),
-            expected: maybe(expected),
-            value: text(value),
-        },
-        ["cad", key, expected] => {
-            Operation::CompareAndDelete { key: text(key), expected: text(expected) }
-        }
-        ["scan", prefix, limit] => {
-            Operation::Scan { prefix: text(prefix), limit: limit.parse().expect("a limit") }
-        }
-        ["=", answer @ ..] => return EventKind::Complete { outcome: ok(answer) },
-        ["info"] => {
-            return EventKind::Complete { outcome: Outcome::Info { reason: "timeout".to_owned() } };
-        }
-        ["fail"] => {
-            return EventKind::Complete { outcome: Outcome::Fail { reason: "full".to_owned() } };
-        }
-        _ => panic!("{words:?}"),
-    };
-    EventKind::Invoke { operation }
-}
-
-fn ok(words: &[&str]) -> Outcome {
-    let answer = match words {
-        ["done"] => Answer::Done,
-        ["swapped"] => Answer::Swapped,
-        ["mismatch", value] => Answer::Mismatch { value: maybe(value) },
-        ["rows", rest @ ..] => Answer::Rows { rows: pairs(rest) },
-        [value] => Answer::Value { value: maybe(value) },
-        _ => panic!("{words:?}"),
-    };
-    Outcome::Ok { answer }
-}
-
-fn judge(script: &str) -> Verdict {
-    check(&history(script), Budget::default()).expect("a well-formed history")
-}
-
-/// Each script with what it shows; `|` stands for the end of a line.
-fn each(scripts: &[(&str, &str)], valid: bool) {
-    for (story, script) in scripts {
-        let verdict = judge(&script.replace('|', "\n"));
-        assert_eq!(verdict == Verdict::Linearizable, valid, "{story}: {verdict:#?}");
-        assert!(!matches!(verdict, Verdict::Unknown { .. }), "{story}: {verdict:#?}");
-    }
-}
+use super::script::{each, history, judge};
+use crate::{Budget, Explanation, Undecided, Verdict, check};
 
 #[test]
 fn histories_of_one_copy_are_accepted() {
@@ -192,12 +111,27 @@ fn a_violation_names_the_operation_without_a_place() {
     let script = "1 set a x\n1 = done\n2 set b y\n1 set a z\n1 = done\n2 = done\n3 get a\n3 = x\n1 get a\n1 = z";
     let Verdict::Illegal { violations } = judge(script) else { panic!("a stale read") };
     let [violation] = violations.as_slice() else { panic!("{violations:#?}") };
-    assert!(violation.message.contains("process 3 get a → \"x\" (line 7)"), "{violation:#?}");
-    let last = violation.evidence.last().expect("there is evidence");
-    assert!(last.text.contains("it needs a = \"x\", which is \"z\" there"), "{violation:#?}");
-    assert_eq!(last.time_us, 70);
+    assert!(violation.message.ends_with(
+        "up to line 8 explains the answer of process 3 get a → \"x\"; possible would have been \"z\""
+    ), "{violation:#?}");
+    let evidence: Vec<(u64, &str)> =
+        violation.evidence.iter().map(|one| (one.time_us, one.text.as_str())).collect();
     // The key b and the reads after the stale one are no part of the story.
-    assert_eq!(violation.evidence.len(), 3, "{violation:#?}");
+    assert_eq!(
+        evidence,
+        [
+            (0, "process 1 set a = \"x\" → done (lines 1 to 2)"),
+            (30, "process 1 set a = \"z\" → done (lines 4 to 5)"),
+            (60, "has no place: process 3 get a → \"x\" (lines 7 to 8)"),
+        ]
+    );
+    let Explanation { legal_lines, illegal_lines, window, smallest, possible } =
+        &violation.explanation;
+    assert_eq!(
+        ((*legal_lines, *illegal_lines), *smallest, possible.as_slice()),
+        ((7, 8), true, &["\"z\"".to_owned()][..])
+    );
+    assert_eq!(window.iter().map(|one| one.culprit).collect::<Vec<_>>(), [false, false, true]);
 }
 
 #[test]

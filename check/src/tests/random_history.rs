@@ -4,11 +4,11 @@
 //! between invocation and completion, so the history is linearizable whatever the seed. Used by
 //! the differential test and by the benchmark.
 
-use std::collections::BTreeMap;
-
 use aspen_check::history::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use super::reference::World;
 
 /// What kind of history.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Recipe {
     pub(crate) values: u64,
     /// Operations in a hundred whose outcome stays unknown.
     pub(crate) info_percent: u32,
+    /// Deletes and additions in a hundred that do not say what they removed or came to.
+    pub(crate) bare_percent: u32,
     /// What the clients ask for.
     pub(crate) mix: Mix,
 }
@@ -38,8 +40,16 @@ pub(crate) enum Mix {
     Compare,
     /// Gets, sets and deletes, which answer with what they removed.
     Delete,
-    /// Everything, multi-key operations too.
+    /// Gets and appends, and now and then a set or a delete.
+    Append,
+    /// Gets and appends, and everything else on keys, multi-key operations too.
+    AppendEverything,
+    /// Everything on keys but appends, multi-key operations too.
     Everything,
+    /// Additions to counters, and reads of them.
+    Counter,
+    /// Locks, taken and given back.
+    Lock,
 }
 
 #[derive(Default)]
@@ -47,18 +57,20 @@ enum Client {
     #[default]
     Idle,
     Asked(Operation),
-    Answered(Answer),
+    Answered(Operation, Answer),
 }
 
 struct Play {
     recipe: Recipe,
     random: ChaCha8Rng,
-    data: BTreeMap<Text, Text>,
+    world: World,
     clients: Vec<(Process, Client)>,
     /// Operations of unknown outcome that have not taken effect yet.
     adrift: Vec<Operation>,
     events: Vec<Event>,
     written: u64,
+    /// The tokens of locks that clients have heard of.
+    tokens: Vec<(Text, u64)>,
     next_process: u64,
 }
 
@@ -68,11 +80,12 @@ pub(crate) fn legal(seed: u64, recipe: Recipe) -> Vec<Event> {
     let mut play = Play {
         recipe,
         random: ChaCha8Rng::seed_from_u64(seed),
-        data: BTreeMap::new(),
+        world: World::default(),
         clients: clients.collect(),
         adrift: Vec::new(),
         events: Vec::new(),
         written: 0,
+        tokens: Vec::new(),
         next_process: recipe.clients as u64,
     };
     let mut left = recipe.operations;
@@ -90,7 +103,8 @@ pub(crate) fn legal(seed: u64, recipe: Recipe) -> Vec<Event> {
         if !play.adrift.is_empty() && play.random.random_range(0..4) == 0 {
             let which = play.random.random_range(0..play.adrift.len());
             let operation = play.adrift.swap_remove(which);
-            apply(&mut play.data, &operation);
+            let dice = play.random.next_u64();
+            play.world.play(&operation, dice);
         }
     }
 }
@@ -114,18 +128,36 @@ impl Play {
                     self.push(process, EventKind::Complete { outcome });
                     Client::Idle
                 }
-                _ => Client::Answered(apply(&mut self.data, &operation)),
+                _ => {
+                    let dice = self.random.next_u64();
+                    let answer = self.world.play(&operation, dice);
+                    let answer = self.answer(&operation, answer);
+                    Client::Answered(operation, answer)
+                }
             },
-            Client::Answered(answer) => {
+            Client::Answered(operation, answer) => {
                 if self.random.random_range(0..100) < self.recipe.info_percent {
                     self.lose_touch(number)
                 } else {
+                    if let (Operation::LockAcquire { key, .. }, Answer::Token { token }) =
+                        (operation, &answer)
+                    {
+                        self.tokens.push((key, *token));
+                    }
                     self.push(process, EventKind::Complete { outcome: Outcome::Ok { answer } });
                     Client::Idle
                 }
             }
         };
         self.clients[number].1 = next;
+    }
+
+    /// What the client is told.
+    fn answer(&mut self, operation: &Operation, answer: Answer) -> Answer {
+        let may_be_bare =
+            matches!(operation, Operation::Delete { .. } | Operation::CounterAdd { .. });
+        let bare = may_be_bare && self.random.random_range(0..100) < self.recipe.bare_percent;
+        if bare { Answer::Done } else { answer }
     }
 
     fn lose_touch(&mut self, number: usize) -> Client {
@@ -149,6 +181,10 @@ impl Play {
         self.written += 1;
         match self.recipe.values {
             0 => Text::new(&format!("v{}", self.written)),
+            // Here some can be put together in several ways, and one is empty.
+            values if self.recipe.mix == Mix::AppendEverything => {
+                Text::new(["a", "aa", "b", "ab", ""][self.random.random_range(0..values as usize)])
+            }
             values => Text::new(&format!("v{}", self.random.random_range(0..values))),
         }
     }
@@ -157,7 +193,7 @@ impl Play {
     fn guess(&mut self, key: &Text) -> Option<Text> {
         match self.random.next_u32() % 4 {
             0 => Some(self.value()),
-            _ => self.data.get(key).cloned(),
+            _ => self.world.keys.get(key).cloned(),
         }
     }
 
@@ -168,7 +204,13 @@ impl Play {
             Mix::Register => [0, 8][self.random.random_range(0..2)],
             Mix::Compare => [0, 0, 8, 16][self.random.random_range(0..4)],
             Mix::Delete => [0, 0, 8, 14][self.random.random_range(0..4)],
+            Mix::Append => [0, 0, 20, 20, 20, 20, 8, 14][self.random.random_range(0..8)],
+            Mix::AppendEverything => {
+                [0, 20, 20, 20, 8, 13, 14, 16, 18, 19][self.random.random_range(0..10)]
+            }
             Mix::Everything => self.random.random_range(0..20),
+            Mix::Counter => [21, 22][self.random.random_range(0..2)],
+            Mix::Lock => [23, 24][self.random.random_range(0..2)],
         };
         match dice {
             0..8 => Operation::Get { key },
@@ -186,47 +228,23 @@ impl Play {
                 Some(expected) => Operation::CompareAndDelete { key, expected },
                 None => Operation::Get { key },
             },
-            _ => {
+            19 => {
                 let limit = self.random.random_range(0..=self.recipe.keys as u64 + 1);
                 Operation::Scan { prefix: Text::new(&format!("g{group}/")), limit }
             }
-        }
-    }
-}
-
-/// The key-value model as one would write it down: the reference for everything else.
-pub(crate) fn apply(data: &mut BTreeMap<Text, Text>, operation: &Operation) -> Answer {
-    match operation {
-        Operation::Get { key } => Answer::Value { value: data.get(key).cloned() },
-        Operation::Set { key, value } => {
-            data.insert(key.clone(), value.clone());
-            Answer::Done
-        }
-        Operation::SetMulti { pairs } => {
-            data.extend(pairs.iter().cloned());
-            Answer::Done
-        }
-        Operation::Delete { key } => Answer::Value { value: data.remove(key) },
-        Operation::CompareAndSet { key, expected, value } => {
-            let found = data.get(key).cloned();
-            if found != *expected {
-                return Answer::Mismatch { value: found };
+            20 => Operation::Append { key, value: self.value() },
+            21 => Operation::CounterGet { key },
+            22 => {
+                let least = if self.recipe.values == 0 { 1 } else { -1 };
+                Operation::CounterAdd { key, delta: self.random.random_range(least..3) }
             }
-            data.insert(key.clone(), value.clone());
-            Answer::Swapped
-        }
-        Operation::CompareAndDelete { key, expected } => {
-            let found = data.get(key).cloned();
-            if found.as_ref() != Some(expected) {
-                return Answer::Mismatch { value: found };
+            23 => Operation::LockAcquire { key, leased: self.random.random_range(0..2) == 0 },
+            _ => {
+                let dice = self.random.random_range(0..2);
+                let mut known = self.tokens.iter().rev().filter(|(lock, _)| *lock == key);
+                let token = known.nth(dice).map_or(0, |(_, token)| *token);
+                Operation::LockRelease { key, token }
             }
-            data.remove(key);
-            Answer::Swapped
-        }
-        Operation::Scan { prefix, limit } => {
-            let rows = data.iter().filter(|(key, _)| key.0.starts_with(&prefix.0));
-            let rows = rows.take(*limit as usize).map(|(key, value)| (key.clone(), value.clone()));
-            Answer::Rows { rows: rows.collect() }
         }
     }
 }
@@ -254,22 +272,32 @@ pub(crate) fn spoil(seed: u64, events: &mut [Event]) {
         number => Some(known[number - 1].clone()),
     };
     if let EventKind::Complete { outcome: Outcome::Ok { answer } } = &mut events[at].kind {
-        *answer = match answer.clone() {
-            Answer::Done => Answer::Done,
-            Answer::Value { .. } => Answer::Value { value },
-            Answer::Swapped => Answer::Mismatch { value },
-            Answer::Mismatch { .. } if random.random_range(0..2) == 0 => Answer::Swapped,
-            Answer::Mismatch { .. } => Answer::Mismatch { value },
-            Answer::Rows { mut rows } => {
-                let row = random.random_range(0..=rows.len());
-                match (rows.get_mut(row), value) {
-                    (Some(row), Some(value)) => row.1 = value,
-                    (Some(_), None) => drop(rows.remove(row)),
-                    (None, _) => drop(rows.pop()),
-                }
-                Answer::Rows { rows }
+        *answer = other(answer.clone(), value, &mut random);
+    }
+}
+
+/// Another answer of the same operation.
+fn other(answer: Answer, value: Option<Text>, random: &mut ChaCha8Rng) -> Answer {
+    let near = random.random_range(0..3);
+    match answer {
+        Answer::Done | Answer::Stale => answer,
+        Answer::Value { .. } => Answer::Value { value },
+        Answer::Swapped => Answer::Mismatch { value },
+        Answer::Mismatch { .. } if near == 0 => Answer::Swapped,
+        Answer::Mismatch { .. } => Answer::Mismatch { value },
+        Answer::Rows { mut rows } => {
+            let row = random.random_range(0..=rows.len());
+            match (rows.get_mut(row), value) {
+                (Some(row), Some(value)) => row.1 = value,
+                (Some(_), None) => drop(rows.remove(row)),
+                (None, _) => drop(rows.pop()),
             }
-        };
+            Answer::Rows { rows }
+        }
+        Answer::Count { count } => Answer::Count { count: count + near as i64 - 1 },
+        Answer::Token { token } if near == 0 => Answer::Token { token: token + 1 },
+        Answer::Token { token } => Answer::Token { token: token.saturating_sub(1) },
+        Answer::Held => Answer::Token { token: near as u64 + 1 },
     }
 }
 
@@ -290,19 +318,59 @@ fn values(events: &[Event]) -> Vec<Text> {
     let mut values = Vec::new();
     for event in events {
         if let EventKind::Invoke { operation } = &event.kind {
-            match operation {
-                Operation::Set { value, .. } | Operation::CompareAndSet { value, .. } => {
-                    values.push(value.clone());
-                }
-                Operation::SetMulti { pairs } => {
-                    values.extend(pairs.iter().map(|(_, value)| value.clone()));
-                }
-                Operation::Get { .. }
-                | Operation::Delete { .. }
-                | Operation::CompareAndDelete { .. }
-                | Operation::Scan { .. } => {}
+            if let Operation::Set { value, .. }
+            | Operation::Append { value, .. }
+            | Operation::CompareAndSet { value, .. } = operation
+            {
+                values.push(value.clone());
+            } else if let Operation::SetMulti { pairs } = operation {
+                values.extend(pairs.iter().map(|(_, value)| value.clone()));
             }
         }
     }
     values
+}
+
+/// What the comparison with plain enumeration draws from: few operations, and between the recipes
+/// everything that a history can hold.
+pub(crate) fn small_recipes() -> Vec<Recipe> {
+    let base = Recipe {
+        clients: 4,
+        operations: 8,
+        groups: 1,
+        keys: 1,
+        values: 0,
+        info_percent: 10,
+        bare_percent: 0,
+        mix: Mix::Everything,
+    };
+    vec![
+        Recipe { clients: 3, operations: 7, ..base },
+        Recipe { clients: 3, operations: 7, keys: 2, values: 2, info_percent: 20, ..base },
+        Recipe { keys: 2, info_percent: 30, ..base },
+        Recipe { clients: 2, groups: 2, keys: 2, values: 3, info_percent: 15, ..base },
+        Recipe { clients: 5, operations: 7, keys: 3, values: 1, info_percent: 5, ..base },
+        Recipe { mix: Mix::Register, ..base },
+        Recipe { mix: Mix::Register, info_percent: 30, ..base },
+        Recipe { mix: Mix::Register, values: 3, ..base },
+        Recipe { mix: Mix::Compare, ..base },
+        Recipe { mix: Mix::Compare, clients: 3, operations: 9, info_percent: 25, ..base },
+        Recipe { mix: Mix::Compare, values: 2, ..base },
+        Recipe { mix: Mix::Delete, ..base },
+        Recipe { mix: Mix::Delete, bare_percent: 100, ..base },
+        Recipe { mix: Mix::Delete, bare_percent: 50, values: 2, info_percent: 20, ..base },
+        Recipe { mix: Mix::Append, operations: 7, ..base },
+        Recipe { mix: Mix::Append, operations: 7, values: 2, bare_percent: 50, ..base },
+        Recipe { mix: Mix::Append, clients: 3, bare_percent: 100, info_percent: 25, ..base },
+        Recipe { mix: Mix::Append, values: 1, info_percent: 25, ..base },
+        Recipe { mix: Mix::AppendEverything, clients: 3, bare_percent: 30, ..base },
+        Recipe { mix: Mix::AppendEverything, clients: 3, keys: 2, info_percent: 25, ..base },
+        Recipe { mix: Mix::AppendEverything, clients: 3, keys: 2, values: 2, ..base },
+        Recipe { mix: Mix::AppendEverything, values: 5, info_percent: 25, ..base },
+        Recipe { mix: Mix::AppendEverything, clients: 3, keys: 2, values: 4, ..base },
+        Recipe { mix: Mix::Counter, operations: 7, bare_percent: 30, ..base },
+        Recipe { mix: Mix::Counter, operations: 7, values: 1, bare_percent: 50, ..base },
+        Recipe { mix: Mix::Lock, ..base },
+        Recipe { mix: Mix::Lock, clients: 3, groups: 2, info_percent: 25, ..base },
+    ]
 }

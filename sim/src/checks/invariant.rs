@@ -69,6 +69,7 @@ pub(crate) fn check_all(mut invariants: Vec<Box<dyn Invariant>>, trace: &Trace) 
                 source: property.source.to_owned(),
                 message: finding.message,
                 evidence: finding.evidence,
+                explanation: None,
             });
             false
         });

@@ -18,7 +18,19 @@ pub const PROPERTY: Property = Property {
 /// # Errors
 /// [`HistoryError`] when the history is not well formed.
 pub fn check(history: &[Event], budget: Budget) -> Result<Verdict, HistoryError> {
-    Ok(match aspen_check::check(history, budget)? {
+    check_until(history, budget, &mut || false)
+}
+
+/// Judges a history by itself, until it is decided or `stop` says yes.
+///
+/// # Errors
+/// [`HistoryError`] when the history is not well formed.
+pub fn check_until(
+    history: &[Event],
+    budget: Budget,
+    stop: &mut dyn FnMut() -> bool,
+) -> Result<Verdict, HistoryError> {
+    Ok(match aspen_check::check_until(history, budget, stop)? {
         aspen_check::Verdict::Linearizable => Verdict::Valid,
         aspen_check::Verdict::Illegal { violations } => {
             Verdict::Invalid { violations: violations.into_iter().map(violation).collect() }
@@ -38,5 +50,6 @@ fn violation(found: aspen_check::Violation) -> Violation {
         source: PROPERTY.source.to_owned(),
         message: found.message,
         evidence: found.evidence,
+        explanation: Some(found.explanation),
     }
 }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use aspen_check::history::{Answer, EventKind, Operation, Outcome, Process, Text};
 use aspen_core::NodeId;
 use aspen_core::api::{
@@ -203,11 +205,11 @@ impl Client {
             }
             ClientResponse::Value(value) => {
                 self.hint = Some(node);
-                return Attempt::Answer(Answer::Value { value: value.map(Text) });
+                return Attempt::Answer(Answer::Value { value: value.map(text) });
             }
             ClientResponse::Page(page) => {
                 self.hint = Some(node);
-                let rows = page.rows.into_iter().map(|(key, value)| (Text(key), Text(value)));
+                let rows = page.rows.into_iter().map(|(key, value)| (text(key), text(value)));
                 return Attempt::Answer(Answer::Rows { rows: rows.collect() });
             }
             ClientResponse::Failed(error) => error,
@@ -235,10 +237,10 @@ impl Client {
         let timeout = Duration::from_millis(self.schedule.scenario.operation_timeout_ms / 4);
         let mut node = self.hint.unwrap_or(NodeId(first));
         for _ in 0..self.schedule.scenario.nodes {
-            if let Attempt::Answer(Answer::Value { value: Some(Text(id)) }) =
+            if let Attempt::Answer(Answer::Value { value: Some(id) }) =
                 self.attempt(node, &body, timeout).await
             {
-                let digits: [u8; 8] = id[..].try_into().expect("a session's id has 8 bytes");
+                let digits: [u8; 8] = id.as_bytes().try_into().expect("a session's id has 8 bytes");
                 self.session = Some(SessionId(u64::from_le_bytes(digits)));
                 self.sequence = 0;
                 return true;
@@ -280,25 +282,32 @@ impl Client {
     fn body(&mut self, operation: &Operation) -> ClientBody {
         let consistency = Consistency::Linearizable;
         let command = match operation.clone() {
-            Operation::Get { key } => return ClientBody::Get { key: key.0, consistency },
+            Operation::Get { key } => return ClientBody::Get { key: bytes(&key), consistency },
             Operation::Scan { prefix, limit } => {
-                let scan = Scan { prefix: prefix.0, after: None, limit };
+                let scan = Scan { prefix: bytes(&prefix), after: None, limit };
                 return ClientBody::Scan { scan, consistency };
             }
-            Operation::Set { key, value } => Command::Set { key: key.0, value: value.0 },
+            Operation::Set { key, value } => {
+                Command::Set { key: bytes(&key), value: bytes(&value) }
+            }
             Operation::SetMulti { pairs } => {
-                let pairs = pairs.into_iter().map(|(key, value)| (key.0, value.0)).collect();
+                let pairs = pairs.iter().map(|(key, value)| (bytes(key), bytes(value))).collect();
                 Command::SetMulti { pairs }
             }
-            Operation::Delete { key } => Command::Delete { key: key.0 },
+            Operation::Delete { key } => Command::Delete { key: bytes(&key) },
             Operation::CompareAndSet { key, expected, value } => Command::CompareAndSet {
-                key: key.0,
-                expected: expected.map(|text| text.0),
-                value: value.0,
+                key: bytes(&key),
+                expected: expected.as_ref().map(bytes),
+                value: bytes(&value),
             },
             Operation::CompareAndDelete { key, expected } => {
-                Command::CompareAndDelete { key: key.0, expected: expected.0 }
+                Command::CompareAndDelete { key: bytes(&key), expected: bytes(&expected) }
             }
+            Operation::Append { .. }
+            | Operation::CounterAdd { .. }
+            | Operation::CounterGet { .. }
+            | Operation::LockAcquire { .. }
+            | Operation::LockRelease { .. } => unreachable!("the workload plans none of these"),
         };
         self.sequence += 1;
         let stamp = self.session.map(|session| SessionStamp { session, sequence: self.sequence });
@@ -338,15 +347,23 @@ fn given_up(body: &ClientBody, doubt: Option<String>, reason: String) -> Outcome
     }
 }
 
+fn text(bytes: Bytes) -> Text {
+    Text::from(&bytes[..])
+}
+
+fn bytes(text: &Text) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
 fn reply_answer(reply: Reply) -> Answer {
     match reply {
         Reply::Done => Answer::Done,
         Reply::SessionOpened(id) => {
-            Answer::Value { value: Some(Text(id.0.to_le_bytes().to_vec().into())) }
+            Answer::Value { value: Some(Text::from(&id.0.to_le_bytes()[..])) }
         }
-        Reply::Removed(value) => Answer::Value { value: value.map(Text) },
+        Reply::Removed(value) => Answer::Value { value: value.map(text) },
         Reply::Swapped => Answer::Swapped,
-        Reply::Mismatch(value) => Answer::Mismatch { value: value.map(Text) },
+        Reply::Mismatch(value) => Answer::Mismatch { value: value.map(text) },
         Reply::Refused(refusal) => unreachable!("a node answers a refusal as a failure: {refusal}"),
     }
 }

@@ -117,6 +117,7 @@ fn violation(property: Property, message: String, cluster: &Cluster) -> Violatio
         source: property.source.to_owned(),
         message,
         evidence,
+        explanation: None,
     }
 }
 
