@@ -10,6 +10,8 @@
 //!
 //! Left out: appends, whose effect depends on what they find (see `growth`).
 
+use std::collections::BTreeSet;
+
 use smallvec::SmallVec;
 
 use crate::calls::Call;
@@ -181,12 +183,11 @@ impl<'h> CellIndex<'h> {
 
     /// Of a key that stands twice the last value counts.
     fn pairs(&mut self, keys: &[&Text], pairs: &'h [(Text, Text)]) -> KeyCells {
+        let mut written = BTreeSet::new();
         let mut effects = KeyCells::new();
-        for (number, (key, value)) in pairs.iter().enumerate() {
-            if pairs[number + 1..].iter().all(|(later, _)| later != key) {
-                let key = place(keys, key);
-                effects.push((key, self.cell(key, Some(value))));
-            }
+        for (key, value) in pairs.iter().rev().filter(|(key, _)| written.insert(key)) {
+            let key = place(keys, key);
+            effects.push((key, self.cell(key, Some(value))));
         }
         effects
     }

@@ -43,17 +43,19 @@ impl<M: Mask> Ranking<M> {
     }
 }
 
-/// The configurations met in one expansion, by everything but their burdens. Mostly they are few,
-/// and then looking at each is faster than a table.
+/// The configurations met in one expansion, by everything but their burdens. While they are
+/// few, looking at each is faster than a table.
 #[derive(Debug)]
 pub(crate) struct Seen<S, M> {
     few: Vec<((M, S), M)>,
     many: Table<(M, S), SmallVec<[M; 1]>>,
+    /// With how many burdens others were compared.
+    pub(crate) compared: u64,
 }
 
 impl<S, M> Default for Seen<S, M> {
     fn default() -> Self {
-        Self { few: Vec::new(), many: Table::default() }
+        Self { few: Vec::new(), many: Table::default(), compared: 0 }
     }
 }
 
@@ -85,6 +87,7 @@ impl<S: Clone + Eq + Hash, M: Mask> Seen<S, M> {
             return true;
         }
         let met = self.many.entry((fixed, one.state.clone())).or_default();
+        self.compared += met.len() as u64;
         let covered = met.iter().any(|other| other.is_subset(&burden));
         if !covered {
             met.push(burden);

@@ -5,10 +5,12 @@ use crate::history::Event;
 use crate::parts::Illegal;
 use crate::search::Allowance;
 use crate::verdict::{Evidence, Explanation, Moment, Violation, WindowOperation};
-use crate::window::{self, Kept};
+use crate::window::{self, Kept, Window};
 
 /// Most answers that are named as possible.
 const POSSIBLE_MAX: usize = 8;
+/// Most calls that are shown where no smallest window was found.
+const CONCURRENT_MAX: usize = 16;
 /// What one attempt at a smaller window may spend.
 const ATTEMPT_STATES: u64 = 5_000;
 
@@ -33,7 +35,7 @@ impl<'h, O, A> Finding<'_, 'h, O, A> {
     pub(crate) fn violation(
         self,
         allowance: &mut Allowance<'_>,
-        illegal: &mut dyn FnMut(&Kept, &mut Allowance<'_>) -> bool,
+        illegal: &mut dyn FnMut(&Kept, &mut Allowance<'_>) -> Option<bool>,
     ) -> Violation {
         let found = self.calls[self.illegal.call as usize];
         let before = |line: Line| {
@@ -46,31 +48,41 @@ impl<'h, O, A> Finding<'_, 'h, O, A> {
         let suspects: Vec<u32> =
             self.illegal.suspects.iter().copied().chain([self.illegal.call]).collect();
         let mut exhausted = false;
-        let smallest = window::smallest(&self.answered[..all], certain, &suspects, &mut |kept| {
+        let window = window::smallest(&self.answered[..all], certain, &suspects, &mut |kept| {
+            if kept.is_empty() {
+                // Then nothing needs to have happened.
+                return Some(false);
+            }
             let states = ATTEMPT_STATES.min(allowance.states);
             let mut attempt = Allowance { states, stop: &mut *allowance.stop };
             let is_illegal = illegal(kept, &mut attempt);
             let left = attempt.states;
-            exhausted |= left == 0;
+            exhausted |= is_illegal.is_none();
             allowance.states -= states - left;
             is_illegal
         });
         let legal_lines = if self.illegal.before_is_legal { found.returned - 1 } else { 0 };
-        match smallest {
-            Some((kept, complete)) => {
-                self.describe(&kept, complete && !exhausted, legal_lines, Line::MAX)
+        match window {
+            Some(Window { kept, smallest, before_is_legal }) => {
+                let last = kept.iter().map(|one| self.calls[*one as usize].returned).max();
+                let legal_lines = match last {
+                    Some(last) if before_is_legal && last > found.returned => last - 1,
+                    _ => legal_lines,
+                };
+                self.describe(&kept, smallest && !exhausted, legal_lines, Line::MAX)
             }
             None => self.describe(&self.concurrent(found), false, legal_lines, found.returned),
         }
     }
 
-    /// The calls that were under way together with the culprit.
+    /// The call without a place and the last ones that were under way together with it.
     fn concurrent(&self, culprit: Call<'h, O, A>) -> Kept {
         let overlaps = |call: &Call<'h, O, A>| {
             call.invoked <= culprit.returned && call.returned >= culprit.invoked
         };
-        let calls = self.calls.iter().zip(0..);
-        calls.filter(|(call, _)| overlaps(call)).map(|(_, number)| number).collect()
+        let last_first = (0..self.calls.len() as u32).rev();
+        let overlapping = last_first.filter(|number| overlaps(&self.calls[*number as usize]));
+        overlapping.take(CONCURRENT_MAX).chain([self.illegal.call]).collect()
     }
 
     /// The violation with this window. Its operations are shown as they stood on the line `until`.

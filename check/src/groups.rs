@@ -141,10 +141,18 @@ fn fill<'h>(
 
 /// Joins the keys that a call on several keys touches, and answers with one of them.
 fn home(call: &Call<'_>, index: &SortedObjects<'_>, joined: &mut Components) -> u32 {
-    let first = if let Operation::Scan { prefix, .. } = call.operation {
+    let first = if let Operation::Scan { prefix, limit } = call.operation {
+        let rows = rows(call);
+        // What is behind a full page is not in it, and without an answer nothing is.
+        let range = index.with_prefix(prefix);
+        let end = match rows.last() {
+            _ if call.answer.is_none() || *limit == 0 => range.start,
+            Some((last, _)) if rows.len() as u64 >= *limit => index.after(last).min(range.end),
+            _ => range.end,
+        };
         // Rows outside of the prefix are wrong, and belong to the evidence all the same.
-        let listed = rows(call).iter().filter_map(|(key, _)| index.place(key));
-        joined.join(index.with_prefix(prefix).chain(listed))
+        let listed = rows.iter().filter_map(|(key, _)| index.place(key));
+        joined.join((range.start..end).chain(listed))
     } else if let Operation::SetMulti { pairs } = call.operation {
         joined.join(pairs.iter().filter_map(|(key, _)| index.place(key)))
     } else {

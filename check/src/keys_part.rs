@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::calls::{Call, Line, NEVER};
-use crate::cell_space::{CellSpace, Needs, Values};
-use crate::cells::{Cell, NONE};
+use crate::cell_space::{CellSpace, Values};
+use crate::cells::{Cell, CellIndex, Held, KeyCells};
 use crate::explain::Finding;
 use crate::groups::{Group, Single};
+use crate::hashing::Table;
 use crate::history::Event;
 use crate::operations;
 use crate::parts::{Attempt, Illegal, Part};
@@ -102,7 +103,7 @@ impl Part for KeysPart<'_> {
                 Ending::Linearizable | Ending::Spent | Ending::Stopped => (illegal, Vec::new()),
             },
         };
-        let sources = Sources::new(group, prepared);
+        let sources = Sources::new(group);
         let finding = Finding {
             part: group.describe(),
             history: self.history,
@@ -114,9 +115,9 @@ impl Part for KeysPart<'_> {
             describe_answer: &operations::describe_answer,
         };
         finding.violation(allowance, &mut |kept, allowance| {
-            let Some(some) = sources.group(group, kept) else { return false };
+            let some = sources.group(group, kept)?;
             allowance.spend_on(some.calls.len());
-            matches!(Prepared::attempt(&some, allowance).1, Attempt::Illegal(_))
+            Prepared::attempt(&some, allowance).1.is_illegal()
         })
     }
 }
@@ -149,10 +150,16 @@ impl<'h> KeysPart<'h> {
         states: &[Values],
     ) -> Vec<String> {
         let mut possible: Vec<String> = Vec::new();
+        let conditions = &space.needs(step).conditions;
+        if conditions.iter().any(|cell| matches!(space.held[*cell as usize], Held::Nonsense)) {
+            return possible;
+        }
         for values in states {
-            let conditions = space.needs(step).conditions.iter();
-            let unmet = conditions.map(|cell| space.key(*cell)).zip(&space.needs(step).conditions);
-            for (key, _) in unmet.filter(|(key, cell)| values[*key] != **cell) {
+            for cell in conditions {
+                let key = space.key(*cell);
+                if values[key] == *cell {
+                    continue;
+                }
                 let value = operations::show(space.held[values[key] as usize].value());
                 let words = match self.group.keys.as_slice() {
                     [_] => value,
@@ -167,60 +174,34 @@ impl<'h> KeysPart<'h> {
     }
 }
 
-/// Which calls write and which need which cells of a group.
-struct Sources<'a> {
-    /// For each call the cells that it needs, and those that it writes.
-    needs: Vec<(&'a [Cell], &'a [Cell])>,
-    /// The calls that write a cell, cell by cell.
-    writers: Vec<u32>,
-    /// Where the writers of each cell begin.
-    starts: Vec<u32>,
+/// Which calls need which cells of a group, and which may write them.
+struct Sources {
+    /// For each call the cells that it needs, with its answer.
+    needed: Vec<KeyCells>,
+    /// The same without its answer: a comparison that did not hold may have held then.
+    needed_without: Vec<KeyCells>,
+    /// For each cell of each key the calls that may write it without their answers.
+    writers: Table<(u32, Cell), Vec<u32>>,
 }
 
-impl<'a> Sources<'a> {
-    fn new(group: &'a Group<'_>, prepared: &'a Prepared<'_>) -> Self {
-        let mut needs: Vec<(&[Cell], &[Cell])> = vec![(&[], &[]); group.calls.len()];
-        let cells = match (prepared, &group.single) {
-            (Prepared::Space(space), _) => {
-                for (number, step) in space.steps().iter().enumerate() {
-                    let Needs { conditions, effects } = space.needs(number);
-                    needs[step.call as usize] = (conditions, effects);
-                }
-                space.held.len()
-            }
-            (Prepared::Register, single) => {
-                let single = single.as_ref().expect("a register has one key");
-                let some = |cell: &'a Cell| match *cell {
-                    NONE => &[],
-                    _ => std::slice::from_ref(cell),
-                };
-                for (needs, access) in needs.iter_mut().zip(&single.accesses) {
-                    *needs = (some(&access.condition), some(&access.effect));
-                }
-                single.held.len()
-            }
+impl Sources {
+    fn new(group: &Group<'_>) -> Self {
+        let mut cells = CellIndex::new(group.keys.len(), group.calls.len() / 2);
+        let mut sources = Self {
+            needed: Vec::with_capacity(group.calls.len()),
+            needed_without: Vec::with_capacity(group.calls.len()),
+            writers: Table::default(),
         };
-        let mut starts = vec![0; cells + 1];
-        let written = || {
-            needs.iter().zip(0..).flat_map(|((_, effects), call)| {
-                effects.iter().map(move |cell| (*cell as usize, call))
-            })
-        };
-        written().for_each(|(cell, _)| starts[cell + 1] += 1);
-        (0..cells).for_each(|cell| starts[cell + 1] += starts[cell]);
-        let mut next = starts.clone();
-        let mut writers = vec![0; starts[cells] as usize];
-        for (cell, call) in written() {
-            writers[next[cell] as usize] = call;
-            next[cell] += 1;
+        for (call, number) in group.calls.iter().zip(0..) {
+            sources.needed.push(cells.conditions_and_effects(&group.keys, call).0);
+            let unanswered = call.without_answer();
+            let (needed, written) = cells.conditions_and_effects(&group.keys, &unanswered);
+            sources.needed_without.push(needed);
+            for cell in written {
+                sources.writers.entry(cell).or_default().push(number);
+            }
         }
-        Self { needs, writers, starts }
-    }
-
-    /// The calls that write a cell.
-    fn writers(&self, cell: Cell) -> &[u32] {
-        let cell = cell as usize;
-        &self.writers[self.starts[cell] as usize..self.starts[cell + 1] as usize]
+        sources
     }
 
     /// The group with the answers of the kept calls alone. Of the other calls those are there that
@@ -230,8 +211,9 @@ impl<'a> Sources<'a> {
         let mut unseen: Vec<u32> = kept.iter().copied().collect();
         let until = kept.iter().map(|number| group.calls[*number as usize].returned).max()?;
         while let Some(number) = unseen.pop() {
-            for cell in self.needs[number as usize].0 {
-                for writer in self.writers(*cell) {
+            let needed = if kept.contains(&number) { &self.needed } else { &self.needed_without };
+            for cell in &needed[number as usize] {
+                for writer in self.writers.get(cell).into_iter().flatten() {
                     let asked = group.calls[*writer as usize].invoked < until;
                     if asked && members.insert(*writer) {
                         unseen.push(*writer);

@@ -1,12 +1,13 @@
 //! Models: what an object does, written down once, for the search to try orders of.
 //!
 //! A [`Model`] describes one kind of object: its state, and what an operation with an answer does
-//! to it. That is enough for a verdict. The two hints, [`Model::reads_only`] and
-//! [`Model::can_follow`], change no verdict; they make the search fast.
+//! to it. That is enough for a verdict. The hints, [`Model::reads_only`],
+//! [`Model::can_follow`] and [`Model::likeness`], change no verdict; they make the search fast.
 
 use std::hash::Hash;
 
 use crate::calls::{Call, Line};
+use crate::hashing::Table;
 use crate::search::{Allowance, Ending, Foresight, Space, Step, Stuck, sweep};
 
 /// A sequential specification of the objects that a history is about.
@@ -114,6 +115,14 @@ pub trait Model {
         true
     }
 
+    /// Operations with the same number have the same effect in every state, and the same answer. So
+    /// they can stand in for each other, and the search need not try them in every order. That
+    /// matters most for operations of unknown outcome.
+    fn likeness(&self, operation: &Self::Operation, answer: Option<&Self::Answer>) -> Option<u128> {
+        let _ = (operation, answer);
+        None
+    }
+
     /// What the answer would be in a state, to be told when the one that came cannot be.
     fn answer(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::Answer> {
         let _ = (state, operation);
@@ -183,13 +192,26 @@ impl<'m, 'h, M: Model> ModelSpace<'m, 'h, M> {
             silent: false,
             likeness: 0,
         });
-        let steps: Vec<Step> = steps.filter(|step| !(step.optional && step.reads_only)).collect();
+        let mut steps: Vec<Step> =
+            steps.filter(|step| !(step.optional && step.reads_only)).collect();
+        compare(model, calls, &mut steps);
         let definite = (0..steps.len()).filter(|step| !steps[*step].optional).collect();
         Self { model, calls, steps, definite }
     }
 
     fn call(&self, step: usize) -> &Call<'h, M::Operation, M::Answer> {
         &self.calls[self.steps[step].call as usize]
+    }
+}
+
+/// Numbers the steps that are alike.
+fn compare<M: Model>(model: &M, calls: &[Call<'_, M::Operation, M::Answer>], steps: &mut [Step]) {
+    let mut numbers: Table<u128, u32> = Table::default();
+    for step in steps.iter_mut().filter(|step| !step.reads_only) {
+        let call = &calls[step.call as usize];
+        let Some(likeness) = model.likeness(call.operation, call.answer) else { continue };
+        let next = numbers.len() as u32 + 1;
+        step.likeness = *numbers.entry(likeness).or_insert(next);
     }
 }
 

@@ -65,10 +65,10 @@ impl<M: Model> Part for ModelPart<'_, '_, M> {
             describe_answer: &|answer| self.model.describe_answer(answer),
         };
         let before = self.calls.partition_point(|call| call.invoked < until);
-        let reads_only = |call: &Call<'_, _, _>| self.model.reads_only(call.operation, call.answer);
+        let reads_only = |call: &Call<'_, _, _>| self.model.reads_only(call.operation, None);
         finding.violation(allowance, &mut |kept, allowance| {
             if before > WINDOW_CALLS_MAX {
-                return false;
+                return None;
             }
             // Answers of calls that are open at the culprit's may be among those that are kept.
             let last = kept.iter().map(|number| self.calls[*number as usize].returned).max();
@@ -82,7 +82,7 @@ impl<M: Model> Part for ModelPart<'_, '_, M> {
                 });
             let calls: Vec<_> = calls.collect();
             allowance.spend_on(calls.len());
-            matches!(self.attempt_on(&calls, allowance), Attempt::Illegal(_))
+            self.attempt_on(&calls, allowance).is_illegal()
         })
     }
 }

@@ -163,6 +163,11 @@ impl SortedObjects<'_> {
         self.keys.get(key).map(|number| self.places[*number as usize] as usize)
     }
 
+    /// The first place of the keys that come after this one.
+    pub(crate) fn after(&self, last: &Text) -> usize {
+        self.objects[..self.keys.len()].partition_point(|(_, key)| *key <= last)
+    }
+
     /// The places of the keys that begin with a prefix.
     pub(crate) fn with_prefix(&self, prefix: &Text) -> std::ops::Range<usize> {
         let keys = &self.objects[..self.keys.len()];

@@ -37,6 +37,17 @@ pub(crate) enum Attempt {
     Stopped,
 }
 
+impl Attempt {
+    /// Whether there is no order, if that is known.
+    pub(crate) fn is_illegal(&self) -> Option<bool> {
+        match self {
+            Self::Linearizable => Some(false),
+            Self::Illegal(_) => Some(true),
+            Self::Spent | Self::Stopped => None,
+        }
+    }
+}
+
 /// What an attempt knows of a contradiction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Illegal {

@@ -144,6 +144,9 @@ pub(crate) struct Allowance<'a> {
 /// Between two questions whether to stop, in visited states.
 const STATES_PER_QUESTION: u64 = 4096;
 
+/// How many comparisons of burdens take as long as visiting a state.
+const COMPARISONS_PER_STATE: u64 = 64;
+
 impl Allowance<'_> {
     /// Counts the preparation of so many operations, too.
     pub(crate) fn spend_on(&mut self, operations: usize) {
@@ -379,7 +382,9 @@ impl<'a, 'b, P: Space, M: Mask> Sweep<'a, 'b, P, M> {
                 }
                 let Some(next) = self.apply(&configuration, next) else { continue };
                 self.allowance.spend()?;
-                if !seen.is_new(&next, &ranking) {
+                let is_new = seen.is_new(&next, &ranking);
+                self.charge(&mut seen)?;
+                if !is_new {
                     continue;
                 }
                 if next.taken.has(slot) {
@@ -391,6 +396,15 @@ impl<'a, 'b, P: Space, M: Mask> Sweep<'a, 'b, P, M> {
         }
         (self.seen, self.levels) = (seen, levels);
         Ok(states)
+    }
+
+    /// Comparing many burdens takes as long as visiting states, so it counts, too.
+    fn charge(&mut self, seen: &mut Seen<P::State, M>) -> Result<(), Ending<P::State>> {
+        while seen.compared >= COMPARISONS_PER_STATE {
+            seen.compared -= COMPARISONS_PER_STATE;
+            self.allowance.spend()?;
+        }
+        Ok(())
     }
 
     fn ranking(&self) -> Ranking<M> {

@@ -15,41 +15,57 @@ const WIDTHS: [usize; 4] = [16, 64, 256, 1024];
 /// Numbers of calls whose answers are kept.
 pub(crate) type Kept = BTreeSet<u32>;
 
-/// Looks for a smallest set of answers with which the history is `illegal`, among the `answered`
+/// Says whether the history is illegal with these answers alone, if that can be found out.
+pub(crate) type Judge<'a> = &'a mut dyn FnMut(&Kept) -> Option<bool>;
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Answers with which the history is illegal.
+    pub(crate) kept: Kept,
+    /// Whether none of them can be taken away.
+    pub(crate) smallest: bool,
+    /// Whether the history is legal up to the last of them.
+    pub(crate) before_is_legal: bool,
+}
+
+/// Looks for a smallest set of answers with which the history is illegal, among the `answered`
 /// calls, which come in the order of their answers: among the first `certain` of them if possible,
-/// and else among as few more as possible. Gives back whether it is smallest, too; none, when no set
-/// of acceptable size is illegal.
+/// before whose last one the history is legal, and else among as few more as possible. None, when no
+/// set of acceptable size is known to be illegal.
 pub(crate) fn smallest(
     answered: &[u32],
     certain: usize,
     suspects: &[u32],
-    illegal: &mut dyn FnMut(&Kept) -> bool,
-) -> Option<(Kept, bool)> {
+    judge: Judge<'_>,
+) -> Option<Window> {
     let window = |end: usize, width: usize| -> Kept {
         let last = &answered[end.saturating_sub(width)..end];
         last.iter().chain(suspects).copied().collect()
     };
     let suspected: Kept = suspects.iter().copied().collect();
-    if illegal(&suspected) {
-        return Some(reduce(suspected, illegal));
+    if judge(&suspected) == Some(true) {
+        return Some(reduce(suspected, true, judge));
     }
     for width in WIDTHS {
-        if illegal(&window(certain, width)) {
-            return Some(reduce(window(certain, width), illegal));
+        if judge(&window(certain, width)) == Some(true) {
+            return Some(reduce(window(certain, width), true, judge));
         }
-        if !illegal(&window(answered.len(), width)) {
+        if judge(&window(answered.len(), width)) != Some(true) {
             continue;
         }
-        let ends = certain + 1..answered.len();
-        let earlier = ends.map(|end| window(end, width)).find(|kept| illegal(kept));
-        let kept = earlier.unwrap_or_else(|| window(answered.len(), width));
-        return Some(reduce(kept, illegal));
+        let mut ends = certain + 1..answered.len();
+        let end = ends.find(|end| judge(&window(*end, width)) == Some(true));
+        let end = end.unwrap_or(answered.len());
+        let everything_before = answered[..end - 1].iter().copied().collect();
+        let before_is_legal = judge(&everything_before) == Some(false);
+        return Some(reduce(window(end, width), before_is_legal, judge));
     }
     None
 }
 
 /// Takes answers away as long as the rest is illegal, many at once at first.
-fn reduce(mut kept: Kept, illegal: &mut dyn FnMut(&Kept) -> bool) -> (Kept, bool) {
+fn reduce(mut kept: Kept, before_is_legal: bool, judge: Judge<'_>) -> Window {
     let mut attempts = 0;
     let mut chunk = kept.len().div_ceil(2);
     while chunk > 0 {
@@ -59,12 +75,12 @@ fn reduce(mut kept: Kept, illegal: &mut dyn FnMut(&Kept) -> bool) -> (Kept, bool
         let before = kept.len();
         while !candidates.is_empty() {
             if attempts == ATTEMPTS_MAX {
-                return (kept, false);
+                return Window { kept, smallest: false, before_is_legal };
             }
             attempts += 1;
             let without = candidates.split_off(candidates.len().saturating_sub(chunk));
             let fewer: Kept = kept.iter().copied().filter(|one| !without.contains(one)).collect();
-            if illegal(&fewer) {
+            if judge(&fewer) == Some(true) {
                 kept = fewer;
             }
         }
@@ -72,5 +88,5 @@ fn reduce(mut kept: Kept, illegal: &mut dyn FnMut(&Kept) -> bool) -> (Kept, bool
             chunk /= 2;
         }
     }
-    (kept, true)
+    Window { kept, smallest: true, before_is_legal }
 }

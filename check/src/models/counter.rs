@@ -55,6 +55,11 @@ impl Model for Counter {
         added(operation) == 0
     }
 
+    fn likeness(&self, operation: &Operation, answer: Option<&Answer>) -> Option<u128> {
+        let tells = matches!(answer, Some(Answer::Count { .. }));
+        (!tells).then(|| added(operation).cast_unsigned())
+    }
+
     fn can_follow(&self, state: &i128, operation: &Operation, answer: &Answer) -> bool {
         let (Answer::Count { count }, true) = (answer, self.only_grows) else { return true };
         state + added(operation) <= i128::from(*count)

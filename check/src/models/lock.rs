@@ -6,7 +6,8 @@
 //!
 //! A grant of unknown outcome has some token between those before and those after it. The model
 //! leaves as little room for it as there must be, and lets a release name it: its client may have
-//! learned of it after all.
+//! learned of it after all. Left out: that a release which was refused as stale says which token it
+//! is not.
 
 use crate::history::{Answer, Operation};
 use crate::model::Model;
@@ -86,6 +87,16 @@ impl Model for Lock {
 
     fn reads_only(&self, _: &Operation, answer: Option<&Answer>) -> bool {
         matches!(answer, Some(Answer::Held | Answer::Stale))
+    }
+
+    fn likeness(&self, operation: &Operation, answer: Option<&Answer>) -> Option<u128> {
+        match (operation, answer) {
+            (Operation::LockAcquire { leased, .. }, None) => Some((*leased).into()),
+            (Operation::LockRelease { token, .. }, None | Some(Answer::Done)) => {
+                Some(u128::from(*token) + 2)
+            }
+            _ => None,
+        }
     }
 
     fn can_follow(&self, state: &Grants, _: &Operation, answer: &Answer) -> bool {

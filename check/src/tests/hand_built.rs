@@ -135,6 +135,24 @@ fn a_violation_names_the_operation_without_a_place() {
 }
 
 #[test]
+fn a_contradiction_may_need_the_answer_of_an_operation_that_was_open() {
+    let cases = [
+        // The comparison may have held until it says that it did not.
+        "1 set a 1|1 = done|2 cas a 1 2|1 get a|1 = 2|2 = mismatch 3",
+        // The delete may have taken effect before the get until it says that it removed nothing.
+        "1 set a 1|1 = done|2 delete a|1 get a|1 = -|2 = -",
+    ];
+    for script in cases {
+        let Verdict::Illegal { violations } = judge(&script.replace('|', "\n")) else {
+            panic!("{script}")
+        };
+        let explanation = &violations[0].explanation;
+        assert_eq!((explanation.legal_lines, explanation.illegal_lines), (5, 6), "{violations:#?}");
+        assert!(explanation.smallest, "{violations:#?}");
+    }
+}
+
+#[test]
 fn a_spent_budget_is_unknown_and_names_the_group() {
     let mut script = String::new();
     for process in 0..12 {

@@ -2,11 +2,13 @@
 //! explained by a window that is illegal by itself.
 
 use super::lies::{Lie, tell_lie};
-use super::random_history::{Mix, Recipe, legal};
+use super::oracle::is_linearizable;
+use super::random_history::{Mix, Recipe, legal, small_recipes, spoil};
 use crate::history::{Event, EventKind, Outcome};
-use crate::{Budget, Verdict, Violation, check};
+use crate::{Budget, Explanation, Verdict, Violation, check};
 
 const SEEDS: u64 = 60;
+const SMALL_SEEDS: u64 = 300;
 
 const LONG: Recipe = Recipe {
     clients: 6,
@@ -55,20 +57,42 @@ fn every_lie_is_noticed_and_explained() {
                 let [violation] = found.as_slice() else {
                     panic!("{recipe:?}, seed {seed}, {lie:?}: {found:#?}")
                 };
-                explains(&history, violation);
+                explains(&history, violation, &|history| !violations(history).is_empty());
             }
         }
     }
     assert!(told > 700, "{told} lies were told");
 }
 
-/// What the explanation says holds: so many lines are legal, one more is not; and the window alone
-/// is illegal where it is smallest.
-fn explains(history: &[Event], violation: &Violation) {
+#[test]
+fn explanations_agree_with_plain_enumeration() {
+    let (mut explained, mut pinned) = (0, 0);
+    for recipe in small_recipes() {
+        for seed in 0..SMALL_SEEDS {
+            let mut history = legal(seed, recipe);
+            for time in 0..3 {
+                spoil(seed * 3 + time, &mut history);
+            }
+            // What is said of a group is said of that group alone.
+            let found = violations(&history);
+            let [violation] = found.as_slice() else { continue };
+            explains(&history, violation, &|history| !is_linearizable(history));
+            let Explanation { legal_lines, illegal_lines, .. } = violation.explanation;
+            explained += 1;
+            pinned += u32::from(legal_lines + 1 == illegal_lines);
+        }
+    }
+    assert!(explained > 1_000, "{explained} contradictions");
+    assert!(pinned * 100 > explained * 97, "{pinned} of {explained} are pinned to a line");
+}
+
+/// What the explanation says holds: so many lines are legal, so many are not; and the window alone is
+/// illegal where it is smallest, and legal without any one of its answers.
+fn explains(history: &[Event], violation: &Violation, illegal: &dyn Fn(&[Event]) -> bool) {
     let explanation = &violation.explanation;
-    let (legal, illegal) = (explanation.legal_lines as usize, explanation.illegal_lines as usize);
-    assert_eq!(violations(&history[..legal]), [], "{violation:#?}");
-    assert!(!violations(&history[..illegal]).is_empty(), "{violation:#?}");
+    let prefix = |lines: u64| without_failures(history, lines as usize);
+    assert!(!illegal(&prefix(explanation.legal_lines)), "{history:#?}{violation:#?}");
+    assert!(illegal(&prefix(explanation.illegal_lines)), "{history:#?}{violation:#?}");
     assert_eq!(explanation.window.iter().filter(|one| one.culprit).count(), 1, "{violation:#?}");
     if explanation.smallest {
         let answers: Vec<usize> = explanation
@@ -76,8 +100,32 @@ fn explains(history: &[Event], violation: &Violation) {
             .iter()
             .filter_map(|one| one.returned.map(|returned| returned.line as usize - 1))
             .collect();
-        assert!(!violations(&with_answers(history, &answers)).is_empty(), "{violation:#?}");
+        assert_eq!(answers.len(), explanation.window.len(), "{violation:#?}");
+        let alone =
+            |answers: &[usize]| without_failures(&with_answers(history, answers), usize::MAX);
+        assert!(illegal(&alone(&answers)), "{history:#?}{violation:#?}");
+        for left_out in &answers {
+            let rest: Vec<usize> =
+                answers.iter().copied().filter(|answer| answer != left_out).collect();
+            assert!(!illegal(&alone(&rest)), "{history:#?}{violation:#?}");
+        }
     }
+}
+
+/// The first lines of a history without the operations that fail, then or later: they count as
+/// having had no effect from the beginning.
+fn without_failures(history: &[Event], lines: usize) -> Vec<Event> {
+    let fails = |at: usize| {
+        let process = history[at].process;
+        let next = history[at + 1..].iter().find(|event| event.process == process);
+        let is_failure = |event: &Event| {
+            matches!(&event.kind, EventKind::Complete { outcome: Outcome::Fail { .. } })
+        };
+        is_failure(&history[at])
+            || matches!(&history[at].kind, EventKind::Invoke { .. }) && next.is_some_and(is_failure)
+    };
+    let first = 0..history.len().min(lines);
+    first.filter(|at| !fails(*at)).map(|at| history[at].clone()).collect()
 }
 
 /// The history with these answers alone; the other operations have none, in place of their
