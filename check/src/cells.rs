@@ -43,6 +43,17 @@ impl Access {
     /// Needs nothing and does nothing.
     pub(crate) const NOTHING: Self = Self { condition: NONE, effect: NONE };
 
+    /// The same, or nothing for a read.
+    pub(crate) fn if_it_writes(self) -> Self {
+        if self.effect == NONE { Self::NOTHING } else { self }
+    }
+
+    /// The same with other names for the cells.
+    pub(crate) fn renamed(self, names: &[Cell]) -> Self {
+        let name = |cell: Cell| names.get(cell as usize).copied().unwrap_or(NONE);
+        Self { condition: name(self.condition), effect: name(self.effect) }
+    }
+
     /// An operation that leaves what it finds is a read.
     fn new(condition: Cell, effect: Cell) -> Self {
         Self { condition, effect: if effect == condition { NONE } else { effect } }
@@ -94,6 +105,11 @@ impl<'h> CellIndex<'h> {
             held.push(Held::Value(value));
             (held.len() - 1) as Cell
         })
+    }
+
+    /// The cell of a value that was met before.
+    pub(crate) fn find(&self, key: u32, value: &Text) -> Option<Cell> {
+        self.known.get(&(key, value.as_bytes())).copied()
     }
 
     /// A cell that nothing can bring about.

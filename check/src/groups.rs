@@ -7,8 +7,8 @@
 //! answer. Keys that no such operation touches stay alone. Names are not relied on.
 
 use crate::calls::{Call, Calls};
-use crate::cells::{Access, CellIndex, Held};
-use crate::history::{Operation, Text};
+use crate::cells::{ABSENT, Access, Cell, CellIndex, Held};
+use crate::history::{Answer, Operation, Text};
 use crate::objects::{Kind, NOWHERE, ObjectIndex, SortedObjects, rows};
 
 /// Objects that operations join, and the operations that touch them.
@@ -41,6 +41,39 @@ impl<'h> Single<'h> {
         let mut cells = CellIndex::new(1, calls.len() / 2);
         let accesses = calls.iter().map(|call| cells.access(0, call)).collect::<Option<_>>()?;
         Some(Self { accesses, held: cells.held.pop()? })
+    }
+
+    /// What each of the calls would need and do without its answer, and how many cells there are
+    /// then: a comparison that did not hold, or a delete that says what it removed, has an effect
+    /// that its answer rules out.
+    pub(crate) fn unanswered(&self, calls: &[Call<'h>]) -> (Vec<Access>, usize) {
+        let differs = |call: &Call<'h>| {
+            matches!(call.answer, Some(Answer::Mismatch { .. }))
+                || matches!(call.operation, Operation::Delete { .. })
+        };
+        let mut accesses: Vec<Access> =
+            self.accesses.iter().map(|one| one.if_it_writes()).collect();
+        let mut named = CellIndex::new(1, 0);
+        let mut changed: Vec<usize> = Vec::new();
+        for (number, call) in calls.iter().enumerate().filter(|(_, call)| differs(call)) {
+            if let Some(access) = named.access(0, &call.without_answer()) {
+                accesses[number] = access;
+                changed.push(number);
+            }
+        }
+        // Only these have other names for the cells; what nobody else names is new.
+        let news = named.held[0].len();
+        let mut names: Vec<Cell> = (0..news).map(|one| (self.held.len() + one) as Cell).collect();
+        names[ABSENT as usize] = ABSENT;
+        for (held, cell) in self.held.iter().zip(0..).filter(|_| news > 1) {
+            if let Some(name) = held.value().and_then(|value| named.find(0, value)) {
+                names[name as usize] = cell;
+            }
+        }
+        for number in changed {
+            accesses[number] = accesses[number].renamed(&names);
+        }
+        (accesses, self.held.len() + news)
     }
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::calls::{Call, Line, NEVER};
-use crate::cell_space::{CellSpace, Values};
-use crate::cells::{Cell, CellIndex, Held, KeyCells};
+use crate::cell_space::{CellSpace, Cells, Values};
+use crate::cells::{Access, Cell, CellIndex, Held, KeyCells, NONE};
 use crate::explain::Finding;
 use crate::groups::{Group, Single};
-use crate::hashing::Table;
 use crate::history::Event;
 use crate::operations;
 use crate::parts::{Attempt, Illegal, Part};
@@ -174,34 +173,82 @@ impl<'h> KeysPart<'h> {
     }
 }
 
-/// Which calls need which cells of a group, and which may write them.
-struct Sources {
-    /// For each call the cells that it needs, with its answer.
-    needed: Vec<KeyCells>,
-    /// The same without its answer: a comparison that did not hold may have held then.
-    needed_without: Vec<KeyCells>,
-    /// For each cell of each key the calls that may write it without their answers.
-    writers: Table<(u32, Cell), Vec<u32>>,
+/// Which calls need which cells of a group, and which may write them. The cells of all keys are
+/// numbered together, key by key.
+struct Sources<'a> {
+    needs: SourceNeeds<'a>,
+    /// The calls that may write a cell without their answers, cell by cell.
+    writers: Vec<u32>,
+    /// Where the writers of each cell begin.
+    starts: Vec<u32>,
 }
 
-impl Sources {
-    fn new(group: &Group<'_>) -> Self {
-        let mut cells = CellIndex::new(group.keys.len(), group.calls.len() / 2);
-        let mut sources = Self {
-            needed: Vec::with_capacity(group.calls.len()),
-            needed_without: Vec::with_capacity(group.calls.len()),
-            writers: Table::default(),
-        };
-        for (call, number) in group.calls.iter().zip(0..) {
-            sources.needed.push(cells.conditions_and_effects(&group.keys, call).0);
-            let unanswered = call.without_answer();
-            let (needed, written) = cells.conditions_and_effects(&group.keys, &unanswered);
-            sources.needed_without.push(needed);
-            for cell in written {
-                sources.writers.entry(cell).or_default().push(number);
-            }
+/// What each call needs, with its answer and without: a comparison that did not hold may have held
+/// then.
+enum SourceNeeds<'a> {
+    Single(&'a [Access], Vec<Access>),
+    Many(Vec<(Cells, Cells)>),
+}
+
+impl<'a> Sources<'a> {
+    fn new(group: &'a Group<'_>) -> Self {
+        if let Some(single) = &group.single {
+            let (unanswered, cells) = single.unanswered(&group.calls);
+            let written = unanswered.iter().zip(0..).map(|(one, call)| (one.effect, call));
+            let written: Vec<(Cell, u32)> = written.filter(|(cell, _)| *cell != NONE).collect();
+            return Self::of(SourceNeeds::Single(&single.accesses, unanswered), &written, cells);
         }
-        sources
+        let mut cells = CellIndex::new(group.keys.len(), group.calls.len() / 2);
+        let mut reduce = |call: &Call<'a>| cells.conditions_and_effects(&group.keys, call);
+        let both = group.calls.iter().map(|call| (reduce(call).0, reduce(&call.without_answer())));
+        let both: Vec<(KeyCells, (KeyCells, KeyCells))> = both.collect();
+        let mut first = Vec::with_capacity(group.keys.len());
+        let mut next = 0;
+        for held in &cells.held {
+            first.push(next);
+            next += held.len() as Cell;
+        }
+        let number = |(key, cell): &(u32, Cell)| first[*key as usize] + cell;
+        let all = |some: &KeyCells| some.iter().map(number).collect();
+        let mut written = Vec::new();
+        for ((_, (_, effects)), call) in both.iter().zip(0..) {
+            written.extend(effects.iter().map(|cell| (number(cell), call)));
+        }
+        let needs = both.iter().map(|(with, (without, _))| (all(with), all(without))).collect();
+        Self::of(SourceNeeds::Many(needs), &written, next as usize)
+    }
+
+    fn of(needs: SourceNeeds<'a>, written: &[(Cell, u32)], cells: usize) -> Self {
+        let mut starts = vec![0; cells + 1];
+        written.iter().for_each(|(cell, _)| starts[*cell as usize + 1] += 1);
+        (0..cells).for_each(|cell| starts[cell + 1] += starts[cell]);
+        let mut next = starts.clone();
+        let mut writers = vec![0; written.len()];
+        for (cell, call) in written {
+            let place = &mut next[*cell as usize];
+            writers[*place as usize] = *call;
+            *place += 1;
+        }
+        Self { needs, writers, starts }
+    }
+
+    /// The cells that a call needs, with its answer or without.
+    fn needed(&self, call: u32, answered: bool) -> Cells {
+        let call = call as usize;
+        match &self.needs {
+            SourceNeeds::Single(with, without) => {
+                let cell = if answered { with[call].condition } else { without[call].condition };
+                (cell != NONE).then_some(cell).into_iter().collect()
+            }
+            SourceNeeds::Many(needs) if answered => needs[call].0.clone(),
+            SourceNeeds::Many(needs) => needs[call].1.clone(),
+        }
+    }
+
+    /// The calls that may write a cell.
+    fn writers(&self, cell: Cell) -> &[u32] {
+        let cell = cell as usize;
+        &self.writers[self.starts[cell] as usize..self.starts[cell + 1] as usize]
     }
 
     /// The group with the answers of the kept calls alone. Of the other calls those are there that
@@ -211,9 +258,8 @@ impl Sources {
         let mut unseen: Vec<u32> = kept.iter().copied().collect();
         let until = kept.iter().map(|number| group.calls[*number as usize].returned).max()?;
         while let Some(number) = unseen.pop() {
-            let needed = if kept.contains(&number) { &self.needed } else { &self.needed_without };
-            for cell in &needed[number as usize] {
-                for writer in self.writers.get(cell).into_iter().flatten() {
+            for cell in self.needed(number, kept.contains(&number)) {
+                for writer in self.writers(cell) {
                     let asked = group.calls[*writer as usize].invoked < until;
                     if asked && members.insert(*writer) {
                         unseen.push(*writer);
