@@ -82,6 +82,28 @@ enum Activity {
     Retired(Line),
 }
 
+/// What each process is doing. Most numbers are small, and those need no hashing.
+#[derive(Default)]
+struct Activities {
+    small: Vec<Activity>,
+    large: Table<Process, Activity>,
+}
+
+impl Activities {
+    const SMALL: u64 = 1 << 16;
+
+    fn of(&mut self, process: Process) -> &mut Activity {
+        if process.0 >= Self::SMALL {
+            return self.large.entry(process).or_insert(Activity::Idle);
+        }
+        let place = process.0 as usize;
+        if self.small.len() <= place {
+            self.small.resize(place + 1, Activity::Idle);
+        }
+        &mut self.small[place]
+    }
+}
+
 /// What is to be noted of the calls while they are paired.
 pub(crate) trait Record<'h, O, A> {
     /// The next call begins.
@@ -106,7 +128,7 @@ pub(crate) fn pair<'h, O, A>(
         calls: Vec::with_capacity(history.len() / 2 + 1),
         answered: Vec::with_capacity(history.len() / 2 + 1),
     };
-    let mut activities: Table<Process, Activity> = Table::default();
+    let mut activities = Activities::default();
     let mut last_us = 0;
     for (index, event) in history.iter().enumerate() {
         let fail = |problem: String| HistoryError { line: index + 1, problem };
@@ -117,7 +139,7 @@ pub(crate) fn pair<'h, O, A>(
         last_us = event.time_us;
         let line = Line::try_from(index + 1).ok().filter(|line| *line < FAILED);
         let line = line.ok_or_else(|| fail(format!("expected less than {FAILED} events")))?;
-        let activity = activities.entry(event.process).or_insert(Activity::Idle);
+        let activity = activities.of(event.process);
         match &event.kind {
             EventKind::Invoke { operation } => {
                 if let Some(problem) = busy(event.process, *activity, &paired.calls) {
