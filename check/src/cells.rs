@@ -81,10 +81,13 @@ impl<'h> Held<'h> {
     }
 }
 
+/// The cells of values, by key.
+pub(crate) type KnownCells<'h> = Table<(u32, &'h [u8]), Cell>;
+
 /// The numbers of the values of some keys, which have numbers themselves.
 #[derive(Debug, Default)]
 pub(crate) struct CellIndex<'h> {
-    known: Table<(u32, &'h [u8]), Cell>,
+    pub(crate) known: KnownCells<'h>,
     /// For each key what its cells stand for.
     pub(crate) held: Vec<Vec<Held<'h>>>,
 }
@@ -105,11 +108,6 @@ impl<'h> CellIndex<'h> {
             held.push(Held::Value(value));
             (held.len() - 1) as Cell
         })
-    }
-
-    /// The cell of a value that was met before.
-    pub(crate) fn find(&self, key: u32, value: &Text) -> Option<Cell> {
-        self.known.get(&(key, value.as_bytes())).copied()
     }
 
     /// A cell that nothing can bring about.

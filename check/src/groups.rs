@@ -6,8 +6,10 @@
 //! joins all keys of the history that have its prefix, because any of them could have been in its
 //! answer. Keys that no such operation touches stay alone. Names are not relied on.
 
+use std::rc::Rc;
+
 use crate::calls::{Call, Calls};
-use crate::cells::{ABSENT, Access, Cell, CellIndex, Held};
+use crate::cells::{ABSENT, Access, Cell, CellIndex, Held, KnownCells};
 use crate::history::{Answer, Operation, Text};
 use crate::objects::{Kind, NOWHERE, ObjectIndex, SortedObjects, rows};
 
@@ -33,6 +35,9 @@ pub(crate) struct Single<'h> {
     pub(crate) accesses: Vec<Access>,
     /// What the cells stand for.
     pub(crate) held: Vec<Held<'h>>,
+    /// The cells of its values, under the key's number.
+    known: Rc<KnownCells<'h>>,
+    number: u32,
 }
 
 impl<'h> Single<'h> {
@@ -40,7 +45,8 @@ impl<'h> Single<'h> {
     pub(crate) fn new(calls: &[Call<'h>]) -> Option<Self> {
         let mut cells = CellIndex::new(1, calls.len() / 2);
         let accesses = calls.iter().map(|call| cells.access(0, call)).collect::<Option<_>>()?;
-        Some(Self { accesses, held: cells.held.pop()? })
+        let CellIndex { known, mut held } = cells;
+        Some(Self { accesses, held: held.pop()?, known: Rc::new(known), number: 0 })
     }
 
     /// What each of the calls would need and do without its answer, and how many cells there are
@@ -62,18 +68,18 @@ impl<'h> Single<'h> {
             }
         }
         // Only these have other names for the cells; what nobody else names is new.
-        let news = named.held[0].len();
-        let mut names: Vec<Cell> = (0..news).map(|one| (self.held.len() + one) as Cell).collect();
-        names[ABSENT as usize] = ABSENT;
-        for (held, cell) in self.held.iter().zip(0..).filter(|_| news > 1) {
-            if let Some(name) = held.value().and_then(|value| named.find(0, value)) {
-                names[name as usize] = cell;
+        let news = (self.held.len() as Cell..).zip(&named.held[0]);
+        let names = news.map(|(new, held)| match held {
+            Held::Value(value) => {
+                self.known.get(&(self.number, value.as_bytes())).copied().unwrap_or(new)
             }
-        }
+            Held::Absent | Held::Nonsense => ABSENT,
+        });
+        let names: Vec<Cell> = names.collect();
         for number in changed {
             accesses[number] = accesses[number].renamed(&names);
         }
-        (accesses, self.held.len() + news)
+        (accesses, self.held.len() + names.len())
     }
 }
 
@@ -136,7 +142,8 @@ pub(crate) fn split<'h>(paired: &Calls<'h>, index: ObjectIndex<'h>) -> Vec<Group
         {
             let held = std::mem::take(&mut index.held[number]);
             let accesses = Vec::with_capacity(group.calls.capacity());
-            group.single = Some(Single { accesses, held });
+            let known = Rc::clone(&index.known);
+            group.single = Some(Single { accesses, held, known, number: number as u32 });
         }
     }
     fill(&mut groups, paired, &homes, &index);

@@ -17,7 +17,8 @@
 //! The search is exponential in the worst case, so each group has a budget of visited states. A
 //! group that spends it makes the verdict unknown, unless another group is a violation: an
 //! expensive group does not hide a cheap one. What makes a group expensive: many clients on one
-//! key that write the same values again, or unknown deletes of a key that is often seen absent.
+//! key that write few values again and again, unknown additions of many different amounts to one
+//! counter, and scans that join thousands of keys.
 //!
 //! Left out: any knowledge of the cluster's inside. The crate is pure: it has no clock, no threads
 //! and no randomness, so a history has one verdict.
@@ -73,7 +74,7 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// Some seconds of search for each group that is hard, and hardly any is.
+    /// Some seconds to a minute of search for each group that is hard, and hardly any is.
     fn default() -> Self {
         Self { states_per_group: 10_000_000 }
     }

@@ -4,8 +4,10 @@
 //! at hand: group by group the operations of a long history lie far apart in memory, and to fetch
 //! them once more took a third of the time of a check.
 
+use std::rc::Rc;
+
 use crate::calls::{Call, Record};
-use crate::cells::{Access, CellIndex, Held};
+use crate::cells::{Access, CellIndex, Held, KnownCells};
 use crate::hashing::Table;
 use crate::history::{Answer, Operation, Text};
 use crate::operations;
@@ -89,7 +91,9 @@ impl<'h> ObjectIndex<'h> {
         order.iter().zip(0..).for_each(|(number, place)| places[*number as usize] = place);
         let objects = order.into_iter().map(|number| objects[number as usize]).collect();
         let [keys, _, _] = self.numbers;
-        SortedObjects { objects, keys, places, singles, accesses, plain, held: cells.held }
+        let CellIndex { known, held } = cells;
+        let known = Rc::new(known);
+        SortedObjects { objects, keys, places, singles, accesses, plain, held, known }
     }
 }
 
@@ -155,6 +159,8 @@ pub(crate) struct SortedObjects<'h> {
     pub(crate) plain: Vec<bool>,
     /// For each object, by number, what its cells stand for.
     pub(crate) held: Vec<Vec<Held<'h>>>,
+    /// The cells of all values, by the numbers of the keys.
+    pub(crate) known: Rc<KnownCells<'h>>,
 }
 
 impl SortedObjects<'_> {

@@ -39,7 +39,7 @@ pub struct Violation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The longest legal prefix: so many lines of the history can be explained, as far as this
-    /// group goes.
+    /// group goes. An operation that fails counts as having had no effect from the beginning.
     pub legal_lines: u64,
     /// So many cannot: mostly one more. They are further apart where a search for the line between
     /// them would have cost too much, or where the answers of several operations that were under way
