@@ -198,7 +198,8 @@ impl<'h> CellSpace<'h> {
         }
     }
 
-    /// Says of each step when it stops to matter, and whether anybody notices it.
+    /// Says of each step when it stops to matter, and whether anybody notices it. Last, because
+    /// until here an optional step notices cells for ever.
     fn settle(&mut self) {
         for (step, needs) in self.steps.iter_mut().zip(&self.needs) {
             let noticed = needs.effects.iter().map(|cell| self.facts[*cell as usize].last_noticed);

@@ -9,9 +9,10 @@
 //! linearizable when no two blocks come before each other, and inside of a block nothing that saw
 //! an earlier value was invoked after a later one had been seen.
 //!
-//! All that is checked answer by answer, in the order of the lines, so the first line that breaks
-//! it ends the shortest prefix of the history that is not linearizable. An operation of unknown
-//! outcome counts from the moment at which somebody saw its value, and otherwise never took effect.
+//! All that is checked answer by answer, in the order of the lines, so up to the first line that
+//! breaks it the history is linearizable, and with that line, and the answers of the operations that
+//! are open there, it is not. An operation of unknown outcome counts from the moment at which
+//! somebody saw its value, and otherwise never took effect.
 //!
 //! For each block it is enough to look once at each later one that begins before its latest
 //! invocation. In a linearizable history these are at most as many as operations were open when it
@@ -61,8 +62,8 @@ struct Block {
     first: Line,
     /// The latest invocation in it.
     latest: Line,
-    /// It comes before another block if anything in it was invoked after this line, which is that
-    /// block's `first`; and that one is known to come before it.
+    /// The smallest `first` of the earlier blocks that this one comes before. If anything in it is
+    /// invoked after that line, that block comes before this one, too.
     deadline: Line,
     /// The later blocks below this number were compared with it.
     reach: u32,

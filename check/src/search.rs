@@ -40,7 +40,8 @@ pub(crate) struct Step {
     pub(crate) call: u32,
     /// When it was asked.
     pub(crate) invoked: Line,
-    /// When its answer came; for an optional step, when it stops to matter.
+    /// When its answer came: it must have taken effect. For an optional step, when it stops to
+    /// matter: it is forgotten, whether it has or not.
     pub(crate) leaves: Line,
     /// Its outcome is unknown: it may be left out.
     pub(crate) optional: bool,
