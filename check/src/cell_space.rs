@@ -97,15 +97,12 @@ impl<'h> CellSpace<'h> {
         initial: Vec<Cell>,
         held: &[&Vec<Held<'h>>],
     ) -> Self {
-        let steps = group.calls.iter().zip(0..).zip(&needs).map(|((call, number), needs)| Step {
-            call: number,
-            invoked: call.invoked,
-            leaves: call.returned,
-            optional: call.answer.is_none(),
-            reads_only: needs.effects.is_empty(),
-            silent: false,
-            likeness: 0,
-        });
+        let steps = group
+            .calls
+            .iter()
+            .zip(0..)
+            .zip(&needs)
+            .map(|((call, number), needs)| Step::new(number, call, needs.effects.is_empty()));
         let facts = held.iter().zip(0..).flat_map(|(held, key)| {
             let unknown = Facts { key, last_written: 0, last_needed: 0, last_noticed: 0 };
             std::iter::repeat_n(unknown, held.len())

@@ -120,6 +120,8 @@ impl<'h> GroupModel<'h> {
         let mut operations = group.calls.iter().map(|call| call.operation);
         let appends = |one: &Operation| matches!(one, Operation::Append { .. });
         match group.kind {
+            // That is known already, and to look at the operations once more is slow.
+            Kind::Keys if group.single.is_some() => Self::Keys,
             Kind::Keys if operations.any(appends) => Self::Strings(Strings::new(group)),
             Kind::Keys => Self::Keys,
             Kind::Counter => Self::Counter(Counter::new(operations)),

@@ -183,14 +183,8 @@ pub(crate) struct ModelSpace<'m, 'h, M: Model> {
 impl<'m, 'h, M: Model> ModelSpace<'m, 'h, M> {
     /// Prepares the calls on one object.
     pub(crate) fn new(model: &'m M, calls: &'m [Call<'h, M::Operation, M::Answer>]) -> Self {
-        let steps = calls.iter().zip(0..).map(|(call, number)| Step {
-            call: number,
-            invoked: call.invoked,
-            leaves: call.returned,
-            optional: call.answer.is_none(),
-            reads_only: model.reads_only(call.operation, call.answer),
-            silent: false,
-            likeness: 0,
+        let steps = calls.iter().zip(0..).map(|(call, number)| {
+            Step::new(number, call, model.reads_only(call.operation, call.answer))
         });
         let mut steps: Vec<Step> =
             steps.filter(|step| !(step.optional && step.reads_only)).collect();

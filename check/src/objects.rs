@@ -99,35 +99,29 @@ impl<'h> ObjectIndex<'h> {
 
 impl<'h> Record<'h, Operation, Answer> for ObjectIndex<'h> {
     fn invoked(&mut self, operation: &'h Operation) {
-        let (kind, key) = match operation {
+        let number = match operation {
+            Operation::Append { key, .. } => {
+                let number = self.number(Kind::Keys, key);
+                self.plain[number as usize] = false;
+                number
+            }
             Operation::Get { key }
             | Operation::Set { key, .. }
-            | Operation::Append { key, .. }
             | Operation::Delete { key }
             | Operation::CompareAndSet { key, .. }
-            | Operation::CompareAndDelete { key, .. } => (Kind::Keys, key),
+            | Operation::CompareAndDelete { key, .. } => self.number(Kind::Keys, key),
             Operation::CounterAdd { key, .. } | Operation::CounterGet { key } => {
-                (Kind::Counter, key)
+                self.number(Kind::Counter, key)
             }
             Operation::LockAcquire { key, .. } | Operation::LockRelease { key, .. } => {
-                (Kind::Lock, key)
+                self.number(Kind::Lock, key)
             }
             Operation::SetMulti { pairs } => {
                 pairs.iter().for_each(|(key, _)| _ = self.number(Kind::Keys, key));
-                self.singles.push(NOWHERE);
-                self.accesses.push(Access::NOTHING);
-                return;
+                NOWHERE
             }
-            Operation::Scan { .. } => {
-                self.singles.push(NOWHERE);
-                self.accesses.push(Access::NOTHING);
-                return;
-            }
+            Operation::Scan { .. } => NOWHERE,
         };
-        let number = self.number(kind, key);
-        if matches!(operation, Operation::Append { .. }) {
-            self.plain[number as usize] = false;
-        }
         self.singles.push(number);
         self.accesses.push(Access::NOTHING);
     }

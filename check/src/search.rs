@@ -29,7 +29,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::Hash;
 
-use crate::calls::{Line, NEVER};
+use crate::calls::{Call, Line, NEVER};
 use crate::configuration::{Configuration, Levels, Ranking, Seen};
 use crate::mask::{Mask, WideMask};
 
@@ -54,6 +54,19 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// A call as a step; what nobody notices and what is alike is still to be found out.
+    pub(crate) fn new<O, A>(number: u32, call: &Call<'_, O, A>, reads_only: bool) -> Self {
+        Self {
+            call: number,
+            invoked: call.invoked,
+            leaves: call.returned,
+            optional: call.answer.is_none(),
+            reads_only,
+            silent: false,
+            likeness: 0,
+        }
+    }
+
     /// Whether this one can take effect in place of a later one that is alike, and the other way
     /// round: what must take effect comes before what may, and what ends earlier before the rest.
     fn comes_before(&self, other: &Step) -> bool {

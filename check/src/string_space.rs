@@ -90,15 +90,11 @@ impl StringSpace {
         let (mut needs, uses, suffixes) = reduce(keys, calls);
         let (growths, cells): (Vec<Growth>, Vec<Vec<Cell>>) = uses.iter().map(Growth::new).unzip();
         needs.iter_mut().for_each(|needs| needs.rename(&cells));
-        let steps = calls.iter().zip(0..).zip(&needs).map(|((call, number), needs)| Step {
-            call: number,
-            invoked: call.invoked,
-            leaves: call.returned,
-            optional: call.answer.is_none(),
-            reads_only: needs.effects.is_empty(),
-            silent: false,
-            likeness: 0,
-        });
+        let steps = calls
+            .iter()
+            .zip(0..)
+            .zip(&needs)
+            .map(|((call, number), needs)| Step::new(number, call, needs.effects.is_empty()));
         let key = |growth: Growth| Key { puts: Vec::new(), needed: Vec::new(), growth };
         let mut space = Self {
             steps: steps.collect(),
