@@ -92,15 +92,21 @@ struct Activities {
 impl Activities {
     const SMALL: u64 = 1 << 16;
 
+    #[inline]
     fn of(&mut self, process: Process) -> &mut Activity {
         if process.0 >= Self::SMALL {
             return self.large.entry(process).or_insert(Activity::Idle);
         }
         let place = process.0 as usize;
-        if self.small.len() <= place {
-            self.small.resize(place + 1, Activity::Idle);
+        if place >= self.small.len() {
+            self.grow(place);
         }
         &mut self.small[place]
+    }
+
+    #[cold]
+    fn grow(&mut self, place: usize) {
+        self.small.resize(place + 1, Activity::Idle);
     }
 }
 

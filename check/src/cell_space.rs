@@ -14,9 +14,10 @@
 use smallvec::SmallVec;
 
 use crate::calls::Line;
-use crate::cells::{Cell, CellIndex, Held, KeyCells, NONE};
+use crate::cells::{Cell, CellIndex, KeyCells, NONE};
 use crate::groups::Group;
 use crate::hashing::Table;
+use crate::held::{Held, KeyValues};
 use crate::search::{Space, Step};
 
 /// Few cells.
@@ -68,18 +69,13 @@ impl<'h> CellSpace<'h> {
                 .accesses
                 .iter()
                 .map(|one| Needs { conditions: cell(one.condition), effects: cell(one.effect) });
-            return Self::of(group, needs.collect(), vec![0], &[&single.held]);
+            return Self::of(group, needs.collect(), vec![0], &[single.values.held()]);
         }
-        let mut cells = CellIndex::new(group.keys.len(), group.calls.len() / 2);
+        let mut cells = CellIndex::new(group.keys.len());
         let reduce = |call| cells.conditions_and_effects(&group.keys, call);
         let reduced: Vec<(KeyCells, KeyCells)> = group.calls.iter().map(reduce).collect();
         // Here the cells of all keys are numbered together, key by key.
-        let mut first = Vec::with_capacity(group.keys.len());
-        let mut next = 0;
-        for held in &cells.held {
-            first.push(next);
-            next += held.len() as Cell;
-        }
+        let (first, _) = cells.first_cells();
         let all =
             |some: &KeyCells| some.iter().map(|(key, cell)| first[*key as usize] + cell).collect();
         let needs = reduced.iter().map(|(conditions, effects)| Needs {
@@ -87,16 +83,11 @@ impl<'h> CellSpace<'h> {
             effects: all(effects),
         });
         let needs = needs.collect();
-        let held: Vec<&Vec<Held<'h>>> = cells.held.iter().collect();
+        let held: Vec<&[Held<'h>]> = cells.keys.iter().map(KeyValues::held).collect();
         Self::of(group, needs, first, &held)
     }
 
-    fn of(
-        group: &Group<'h>,
-        needs: Vec<Needs>,
-        initial: Vec<Cell>,
-        held: &[&Vec<Held<'h>>],
-    ) -> Self {
+    fn of(group: &Group<'h>, needs: Vec<Needs>, initial: Vec<Cell>, held: &[&[Held<'h>]]) -> Self {
         let steps = group
             .calls
             .iter()

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use smallvec::SmallVec;
 
 use crate::calls::Call;
-use crate::hashing::Table;
+use crate::held::{Held, KeyValues};
 use crate::history::{Answer, Operation, Text};
 
 /// A value of a key, by its number among those of the key; 0 is absence, the initial one.
@@ -51,7 +51,7 @@ impl Access {
     /// The same with other names for the cells.
     pub(crate) fn renamed(self, names: &[Cell]) -> Self {
         let name = |cell: Cell| names.get(cell as usize).copied().unwrap_or(NONE);
-        Self { condition: name(self.condition), effect: name(self.effect) }
+        Self::new(name(self.condition), name(self.effect))
     }
 
     /// An operation that leaves what it finds is a read.
@@ -60,106 +60,86 @@ impl Access {
     }
 }
 
-/// What a cell's key holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Held<'h> {
-    /// Nothing.
-    Absent,
-    /// This value.
-    Value(&'h Text),
-    /// What cannot be: the condition of an operation whose answer contradicts itself.
-    Nonsense,
+/// What an operation on one key needs and does, where `cell` numbers what the key holds; none for
+/// other operations.
+pub(crate) fn access<'h>(
+    call: &Call<'h>,
+    mut cell: impl FnMut(Held<'h>) -> Cell,
+) -> Option<Access> {
+    let (condition, effect) = match call.operation {
+        Operation::Get { .. } => (seen(call.answer), None),
+        Operation::Set { value, .. } => (None, Some(Held::Value(value.by_ref()))),
+        Operation::Delete { .. } => (seen(call.answer), Some(Held::Absent)),
+        Operation::CompareAndSet { expected, value, .. } => {
+            let new = Held::Value(value.by_ref());
+            return Some(compare(held(expected.as_ref()), new, call.answer, cell));
+        }
+        Operation::CompareAndDelete { expected, .. } => {
+            let expected = Held::Value(expected.by_ref());
+            return Some(compare(expected, Held::Absent, call.answer, cell));
+        }
+        Operation::SetMulti { .. }
+        | Operation::Scan { .. }
+        | Operation::Append { .. }
+        | Operation::CounterAdd { .. }
+        | Operation::CounterGet { .. }
+        | Operation::LockAcquire { .. }
+        | Operation::LockRelease { .. } => return None,
+    };
+    let condition = condition.map_or(NONE, &mut cell);
+    let effect = effect.map_or(NONE, &mut cell);
+    Some(Access::new(condition, effect))
 }
 
-impl<'h> Held<'h> {
-    /// The value as operations write it.
-    pub(crate) fn value(self) -> Option<&'h Text> {
-        match self {
-            Held::Value(value) => Some(value),
-            Held::Absent | Held::Nonsense => None,
+fn compare<'h>(
+    expected: Held<'h>,
+    new: Held<'h>,
+    answer: Option<&'h Answer>,
+    mut cell: impl FnMut(Held<'h>) -> Cell,
+) -> Access {
+    match seen(answer) {
+        Some(found) if found.value() == expected.value() => {
+            Access { condition: cell(Held::Nonsense), effect: NONE }
+        }
+        Some(found) => Access { condition: cell(found), effect: NONE },
+        // It was swapped, or it is unknown, and then only a swap has an effect.
+        None => {
+            let condition = cell(expected);
+            Access::new(condition, cell(new))
         }
     }
 }
 
-/// The cells of values, by key.
-pub(crate) type KnownCells<'h> = Table<(u32, &'h [u8]), Cell>;
+fn held(value: Option<&Text>) -> Held<'_> {
+    value.map_or(Held::Absent, |value| Held::Value(value.by_ref()))
+}
 
-/// The numbers of the values of some keys, which have numbers themselves.
-#[derive(Debug, Default)]
+/// The values of some keys, which have numbers themselves.
+#[derive(Debug)]
 pub(crate) struct CellIndex<'h> {
-    pub(crate) known: KnownCells<'h>,
-    /// For each key what its cells stand for.
-    pub(crate) held: Vec<Vec<Held<'h>>>,
+    pub(crate) keys: Vec<KeyValues<'h>>,
 }
 
 impl<'h> CellIndex<'h> {
-    /// For so many keys, with room for so many values.
-    pub(crate) fn new(keys: usize, values: usize) -> Self {
-        Self {
-            known: Table::with_capacity_and_hasher(values, Default::default()),
-            held: vec![vec![Held::Absent]; keys],
-        }
+    /// For so many keys.
+    pub(crate) fn new(keys: usize) -> Self {
+        Self { keys: std::iter::repeat_with(|| KeyValues::new(0)).take(keys).collect() }
+    }
+
+    /// For each key the first number of its cells, when those of all keys are numbered together,
+    /// key by key; and how many there are.
+    pub(crate) fn first_cells(&self) -> (Vec<Cell>, Cell) {
+        let mut next = 0;
+        let first = self.keys.iter().map(|values| {
+            let first = next;
+            next += values.held().len() as Cell;
+            first
+        });
+        (first.collect(), next)
     }
 
     fn cell(&mut self, key: u32, value: Option<&'h Text>) -> Cell {
-        let Some(value) = value else { return ABSENT };
-        let held = &mut self.held[key as usize];
-        *self.known.entry((key, value.as_bytes())).or_insert_with(|| {
-            held.push(Held::Value(value));
-            (held.len() - 1) as Cell
-        })
-    }
-
-    /// A cell that nothing can bring about.
-    fn nonsense(&mut self, key: u32) -> Cell {
-        let held = &mut self.held[key as usize];
-        held.push(Held::Nonsense);
-        (held.len() - 1) as Cell
-    }
-
-    /// What an operation on one key needs and does; none for other operations.
-    pub(crate) fn access(&mut self, key: u32, call: &Call<'h>) -> Option<Access> {
-        let (condition, effect) = match call.operation {
-            Operation::Get { .. } => (seen(call.answer), None),
-            Operation::Set { value, .. } => (None, Some(Some(value))),
-            Operation::Delete { .. } => (seen(call.answer), Some(None)),
-            Operation::CompareAndSet { expected, value, .. } => {
-                return Some(self.compare(key, expected.as_ref(), Some(value), call.answer));
-            }
-            Operation::CompareAndDelete { expected, .. } => {
-                return Some(self.compare(key, Some(expected), None, call.answer));
-            }
-            Operation::SetMulti { .. }
-            | Operation::Scan { .. }
-            | Operation::Append { .. }
-            | Operation::CounterAdd { .. }
-            | Operation::CounterGet { .. }
-            | Operation::LockAcquire { .. }
-            | Operation::LockRelease { .. } => return None,
-        };
-        let condition = condition.map_or(NONE, |value| self.cell(key, value));
-        let effect = effect.map_or(NONE, |value| self.cell(key, value));
-        Some(Access::new(condition, effect))
-    }
-
-    fn compare(
-        &mut self,
-        key: u32,
-        expected: Option<&'h Text>,
-        new: Option<&'h Text>,
-        answer: Option<&'h Answer>,
-    ) -> Access {
-        match seen(answer) {
-            Some(found) if found == expected => {
-                Access { condition: self.nonsense(key), effect: NONE }
-            }
-            Some(found) => Access { condition: self.cell(key, found), effect: NONE },
-            // It was swapped, or it is unknown, and then only a swap has an effect.
-            None => {
-                let condition = self.cell(key, expected);
-                Access::new(condition, self.cell(key, new))
-            }
-        }
+        self.keys[key as usize].cell(held(value))
     }
 
     /// The conditions and effects of any operation but an append. Here keys are numbered by their
@@ -190,7 +170,9 @@ impl<'h> CellIndex<'h> {
             | Operation::LockAcquire { key, .. }
             | Operation::LockRelease { key, .. } => place(keys, key),
         };
-        let access = self.access(key, call).expect("groups with other operations have models");
+        let values = &mut self.keys[key as usize];
+        let access = access(call, |held| values.cell(held));
+        let access = access.expect("groups with other operations have models");
         let cells = |cell: Cell| (cell != NONE).then_some((key, cell)).into_iter().collect();
         (cells(access.condition), cells(access.effect))
     }
@@ -216,7 +198,7 @@ impl<'h> CellIndex<'h> {
         let ascending = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let inside = rows.iter().all(|(key, _)| key.starts_with(prefix));
         if !ascending || !inside || rows.len() as u64 > limit {
-            return std::iter::once((0, self.nonsense(0))).collect();
+            return std::iter::once((0, self.keys[0].cell(Held::Nonsense))).collect();
         }
         let full = rows.len() as u64 == limit;
         let last = rows.last().map(|(key, _)| key);
@@ -238,9 +220,9 @@ fn place(keys: &[&Text], key: &Text) -> u32 {
 }
 
 /// What an answer says about its key, where it says something.
-fn seen(answer: Option<&Answer>) -> Option<Option<&Text>> {
+fn seen(answer: Option<&Answer>) -> Option<Held<'_>> {
     match answer? {
-        Answer::Value { value } | Answer::Mismatch { value } => Some(value.as_ref()),
+        Answer::Value { value } | Answer::Mismatch { value } => Some(held(value.as_ref())),
         Answer::Done
         | Answer::Swapped
         | Answer::Rows { .. }

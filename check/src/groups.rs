@@ -6,10 +6,9 @@
 //! joins all keys of the history that have its prefix, because any of them could have been in its
 //! answer. Keys that no such operation touches stay alone. Names are not relied on.
 
-use std::rc::Rc;
-
 use crate::calls::{Call, Calls};
-use crate::cells::{ABSENT, Access, Cell, CellIndex, Held, KnownCells};
+use crate::cells::{self, Access};
+use crate::held::{Held, KeyValues};
 use crate::history::{Answer, Operation, Text};
 use crate::objects::{Kind, NOWHERE, ObjectIndex, SortedObjects, rows};
 
@@ -33,20 +32,22 @@ pub(crate) struct Group<'h> {
 pub(crate) struct Single<'h> {
     /// What each needs and does.
     pub(crate) accesses: Vec<Access>,
-    /// What the cells stand for.
-    pub(crate) held: Vec<Held<'h>>,
-    /// The cells of its values, under the key's number.
-    known: Rc<KnownCells<'h>>,
-    number: u32,
+    /// What the cells hold.
+    pub(crate) values: KeyValues<'h>,
 }
 
 impl<'h> Single<'h> {
     /// Of these calls; none, if there are others among them.
     pub(crate) fn new(calls: &[Call<'h>]) -> Option<Self> {
-        let mut cells = CellIndex::new(1, calls.len() / 2);
-        let accesses = calls.iter().map(|call| cells.access(0, call)).collect::<Option<_>>()?;
-        let CellIndex { known, mut held } = cells;
-        Some(Self { accesses, held: held.pop()?, known: Rc::new(known), number: 0 })
+        let mut values = KeyValues::new(0);
+        let accesses = calls.iter().map(|call| cells::access(call, |held| values.cell(held)));
+        Some(Self { accesses: accesses.collect::<Option<_>>()?, values })
+    }
+
+    /// Of calls whose cells are mentions of their key's values.
+    fn settled(mentioned: Vec<Held<'h>>, accesses: impl Iterator<Item = Access>) -> Self {
+        let (values, cells) = KeyValues::settle(mentioned);
+        Self { accesses: accesses.map(|one| one.renamed(&cells)).collect(), values }
     }
 
     /// What each of the calls would need and do without its answer, and how many cells there are
@@ -59,27 +60,12 @@ impl<'h> Single<'h> {
         };
         let mut accesses: Vec<Access> =
             self.accesses.iter().map(|one| one.if_it_writes()).collect();
-        let mut named = CellIndex::new(1, 0);
-        let mut changed: Vec<usize> = Vec::new();
+        let mut values = self.values.clone();
         for (number, call) in calls.iter().enumerate().filter(|(_, call)| differs(call)) {
-            if let Some(access) = named.access(0, &call.without_answer()) {
-                accesses[number] = access;
-                changed.push(number);
-            }
+            let access = cells::access(&call.without_answer(), |held| values.cell(held));
+            accesses[number] = access.unwrap_or(accesses[number]);
         }
-        // Only these have other names for the cells; what nobody else names is new.
-        let news = (self.held.len() as Cell..).zip(&named.held[0]);
-        let names = news.map(|(new, held)| match held {
-            Held::Value(value) => {
-                self.known.get(&(self.number, value.as_bytes())).copied().unwrap_or(new)
-            }
-            Held::Absent | Held::Nonsense => ABSENT,
-        });
-        let names: Vec<Cell> = names.collect();
-        for number in changed {
-            accesses[number] = accesses[number].renamed(&names);
-        }
-        (accesses, self.held.len() + names.len())
+        (accesses, values.held().len())
     }
 }
 
@@ -122,60 +108,83 @@ pub(crate) fn split<'h>(paired: &Calls<'h>, index: ObjectIndex<'h>) -> Vec<Group
         group_of.push(group);
         groups[group as usize].keys.push(key);
     }
-    // From here on `homes` holds groups, then places in them.
-    let mut sizes = vec![0; groups.len()];
     for home in &mut homes {
         // A scan that matches no key of the history saw nothing and constrains nothing.
-        if *home != NOWHERE {
-            *home = group_of[*home as usize];
-            sizes[*home as usize] += 1;
-        }
+        *home = group_of.get(*home as usize).copied().unwrap_or(NOWHERE);
     }
-    for (group, size) in groups.iter_mut().zip(sizes) {
-        group.calls.reserve_exact(size);
-        group.answered.reserve_exact(size);
-    }
+    let mut numbers = vec![NOWHERE; groups.len()];
     for (number, place) in index.places.iter().enumerate() {
-        let group = &mut groups[group_of[*place as usize] as usize];
-        if let [_] = group.keys.as_slice()
-            && index.plain[number]
-        {
-            let held = std::mem::take(&mut index.held[number]);
-            let accesses = Vec::with_capacity(group.calls.capacity());
-            let known = Rc::clone(&index.known);
-            group.single = Some(Single { accesses, held, known, number: number as u32 });
+        let group = group_of[*place as usize] as usize;
+        if groups[group].keys.len() == 1 && index.plain[number] {
+            numbers[group] = number as u32;
         }
     }
-    fill(&mut groups, paired, &homes, &index);
+    fill(&mut groups, paired, &homes, |group, calls| {
+        let mentioned = std::mem::take(index.mentioned.get_mut(numbers[group] as usize)?);
+        let alone = calls.iter().all(|call| index.singles[*call as usize] != NOWHERE);
+        let accesses = calls.iter().map(|call| index.accesses[*call as usize]);
+        alone.then(|| Single::settled(mentioned, accesses))
+    });
     groups
 }
 
-/// Hands the calls out, in the order of their invocations and in that of their answers.
+/// Hands the calls out, in the order of their invocations and in that of their answers. `single`
+/// gets the number of a group and those of its calls.
 fn fill<'h>(
     groups: &mut [Group<'h>],
     paired: &Calls<'h>,
     homes: &[u32],
-    index: &SortedObjects<'h>,
+    mut single: impl FnMut(usize, &[u32]) -> Option<Single<'h>>,
 ) {
-    let mut places: Vec<u32> = Vec::with_capacity(homes.len());
-    for (number, (call, home)) in paired.calls.iter().zip(homes).enumerate() {
-        let Some(group) = groups.get_mut(*home as usize) else {
-            places.push(NOWHERE);
-            continue;
-        };
-        places.push(group.calls.len() as u32);
-        group.calls.push(*call);
-        match &mut group.single {
-            Some(single) if index.singles[number] != NOWHERE => {
-                single.accesses.push(index.accesses[number]);
-            }
-            single => *single = None,
+    let calls = Handed::out(groups.len(), || homes.iter().copied().zip(0..));
+    let mut places = vec![0; homes.len()];
+    for (number, group) in groups.iter_mut().enumerate() {
+        let calls = calls.to(number);
+        for (call, place) in calls.iter().zip(0..) {
+            places[*call as usize] = place;
         }
+        group.calls = calls.iter().map(|call| paired.calls[*call as usize]).collect();
+        group.single = single(number, calls);
     }
-    for number in &paired.answered {
-        if let Some(group) = groups.get_mut(homes[*number as usize] as usize) {
-            group.answered.push(places[*number as usize]);
+    let answered = paired.answered.iter().map(|call| *call as usize);
+    let answered =
+        Handed::out(groups.len(), || answered.clone().map(|call| (homes[call], places[call])));
+    for (number, group) in groups.iter_mut().enumerate() {
+        group.answered = answered.to(number).to_vec();
+    }
+}
+
+/// Numbers, group by group.
+struct Handed {
+    numbers: Vec<u32>,
+    /// Where those of each group end.
+    ends: Vec<u32>,
+}
+
+impl Handed {
+    /// Sorts pairs of a group and a number by the groups; those of no group are left out.
+    fn out<I: Iterator<Item = (u32, u32)>>(groups: usize, pairs: impl Fn() -> I) -> Self {
+        let mut ends = vec![0_u32; groups + 1];
+        for (group, _) in pairs() {
+            if let Some(size) = ends.get_mut(group as usize + 1) {
+                *size += 1;
+            }
         }
+        (0..groups).for_each(|group| ends[group + 1] += ends[group]);
+        let mut numbers = vec![0; ends[groups] as usize];
+        // These begin as the places where the groups begin.
+        for (group, number) in pairs() {
+            if let Some(end) = ends[..groups].get_mut(group as usize) {
+                numbers[*end as usize] = number;
+                *end += 1;
+            }
+        }
+        Self { numbers, ends }
+    }
+
+    fn to(&self, group: usize) -> &[u32] {
+        let start = group.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.numbers[start as usize..self.ends[group] as usize]
     }
 }
 

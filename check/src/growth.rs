@@ -16,8 +16,9 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::calls::Line;
-use crate::cells::{ABSENT, Cell, Held};
+use crate::cells::{ABSENT, Cell};
 use crate::hashing::Table;
+use crate::held::Held;
 
 /// Any value that nobody can see, now or after appends.
 pub(crate) const LOST: Cell = 1;
@@ -84,7 +85,7 @@ impl Growth {
         for beginnings in [everything, 0..0, 0..0] {
             growth.add(beginnings, 0);
         }
-        let cells: Vec<Cell> = uses.held.iter().map(|held| growth.named(*held, &shown)).collect();
+        let cells: Vec<Cell> = uses.held.iter().map(|held| growth.named(held, &shown)).collect();
         let mut reached = vec![ABSENT];
         for (cell, _) in cells.iter().zip(&uses.put).filter(|(cell, put)| **put && **cell > LOST) {
             for place in growth.nodes[*cell as usize].shown.clone() {
@@ -111,7 +112,7 @@ impl Growth {
         cell
     }
 
-    fn named(&mut self, held: Held<'_>, shown: &[&[u8]]) -> Cell {
+    fn named(&mut self, held: &Held<'_>, shown: &[&[u8]]) -> Cell {
         let value = match held {
             Held::Absent => return ABSENT,
             Held::Nonsense => return NONSENSE,
@@ -243,7 +244,7 @@ mod tests {
     fn growth(shown: &[&str], put: &[&str], appended: &[&str]) -> (Growth, Vec<Cell>) {
         let values: Vec<Text> = shown.iter().chain(put).map(|value| Text::new(value)).collect();
         let mut uses = Uses { held: vec![Held::Absent], ..Uses::default() };
-        uses.held.extend(values.iter().map(Held::Value));
+        uses.held.extend(values.iter().map(|value| Held::Value(value.by_ref())));
         uses.shown =
             (0..uses.held.len()).map(|number| (1..=shown.len()).contains(&number)).collect();
         uses.put = (0..uses.held.len()).map(|number| number > shown.len()).collect();

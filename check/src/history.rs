@@ -6,9 +6,12 @@
 //! [`Outcome::Info`] its client goes on under a new process number.
 
 mod decode;
+mod text;
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+
+pub use text::Text;
+pub(crate) use text::TextRef;
 
 /// A client's identity in a history. After an operation of unknown outcome a client takes a new
 /// number, because the old operation may still take effect at any later time.
@@ -187,54 +190,4 @@ pub enum Answer {
     Held,
     /// A lock was not released, because this token does not hold it.
     Stale,
-}
-
-/// Bytes that a history writes as a string: UTF-8 as it is, anything else as `base16:` and hex.
-///
-/// Short ones, and most keys and values of a test are short, lie in the operation itself, so that
-/// reading a history allocates nothing for them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(SmallVec<[u8; 23]>);
-
-impl Text {
-    /// The text of a string.
-    pub fn new(text: &str) -> Self {
-        Self::from(text.as_bytes())
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Whether it begins with another text.
-    pub fn starts_with(&self, prefix: &Text) -> bool {
-        self.as_bytes().starts_with(prefix.as_bytes())
-    }
-}
-
-impl From<&[u8]> for Text {
-    fn from(bytes: &[u8]) -> Self {
-        Self(SmallVec::from_slice(bytes))
-    }
-}
-
-const BASE16: &str = "base16:";
-
-impl std::fmt::Display for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match std::str::from_utf8(self.as_bytes()) {
-            Ok(text) if !text.starts_with(BASE16) => f.write_str(text),
-            _ => {
-                f.write_str(BASE16)?;
-                self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-    }
-}
-
-impl Serialize for Text {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }

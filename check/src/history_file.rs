@@ -6,8 +6,11 @@
 //! reason every line is an event: empty lines are refused.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 use crate::history::Event;
 
@@ -34,8 +37,21 @@ pub enum HistoryFileError {
     },
 }
 
+impl HistoryFileError {
+    /// The same behind so many lines more.
+    fn after(mut self, lines: usize) -> Self {
+        if let Self::Line { line, .. } = &mut self {
+            *line += lines;
+        }
+        self
+    }
+}
+
 /// How much is read from a file at once.
 const BUFFER_BYTES: usize = 256 << 10;
+
+/// How much of a file is worth a thread.
+const PART_BYTES: u64 = 1 << 20;
 
 /// How long a line of a history is, on the short side.
 const LINE_BYTES: usize = 80;
@@ -46,6 +62,8 @@ pub struct HistoryReader<R> {
     input: R,
     path: PathBuf,
     line: usize,
+    /// How much of the input was read.
+    bytes: u64,
     buffer: String,
     ended: bool,
 }
@@ -56,15 +74,21 @@ impl HistoryReader<BufReader<File>> {
     /// # Errors
     /// [`HistoryFileError::File`] when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, HistoryFileError> {
-        let file = File::open(path).map_err(|source| file_error(path, source))?;
-        Ok(Self::new(BufReader::with_capacity(BUFFER_BYTES, file), path))
+        Ok(Self::new(open(path)?, path))
     }
 }
 
 impl<R: BufRead> HistoryReader<R> {
     /// Reads from any source; errors name it `path`.
     pub fn new(input: R, path: &Path) -> Self {
-        Self { input, path: path.to_owned(), line: 0, buffer: String::new(), ended: false }
+        Self {
+            input,
+            path: path.to_owned(),
+            line: 0,
+            bytes: 0,
+            buffer: String::new(),
+            ended: false,
+        }
     }
 
     fn read_event(&mut self) -> Result<Option<Event>, HistoryFileError> {
@@ -72,7 +96,10 @@ impl<R: BufRead> HistoryReader<R> {
         self.line += 1;
         match self.input.read_line(&mut self.buffer) {
             Ok(0) => Ok(None),
-            Ok(_) => parse(self.buffer.trim_end()).map(Some).map_err(|problem| self.error(problem)),
+            Ok(bytes) => {
+                self.bytes += bytes as u64;
+                parse(self.buffer.trim_end()).map(Some).map_err(|problem| self.error(problem))
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(self.error("expected UTF-8".to_owned()))
             }
@@ -115,23 +142,69 @@ fn file_error(path: &Path, source: io::Error) -> HistoryFileError {
     HistoryFileError::File { path: path.to_owned(), source }
 }
 
-/// Reads a whole history file.
+/// Reads a whole history file; a long one in parts, on as many threads as there are cores.
 ///
 /// # Errors
 /// [`HistoryFileError`] that names the file and, where it is to blame, the line.
 pub fn read(path: &Path) -> Result<Vec<Event>, HistoryFileError> {
-    let mut history = Vec::new();
-    // A vector that grows as it is filled copies everything again and again; what is too much costs
-    // no memory as long as nothing is written there.
-    if let Ok(file) = std::fs::metadata(path) {
-        let lines = usize::try_from(file.len()).unwrap_or(0) / LINE_BYTES;
-        // Without the room it grows after all.
-        let _ = history.try_reserve(lines);
-    }
-    for event in HistoryReader::open(path)? {
-        history.push(event?);
+    // What is no regular file has no length, and is one part.
+    let bytes = std::fs::metadata(path).map_err(|source| file_error(path, source))?.len();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let parts = (bytes / PART_BYTES).clamp(1, cores as u64);
+    let start = |part: u64| bytes / parts * part;
+    let end = |part: u64| if part + 1 == parts { u64::MAX } else { start(part + 1) };
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let read = |part| scope.spawn(move || read_part(path, start(part), end(part), bytes));
+        let threads: Vec<_> = (0..parts).map(read).collect();
+        let join = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut history: Vec<Event> = Vec::new();
+    for part in parts {
+        // Every line before was an event.
+        let part: Vec<Event> =
+            part.map_err(|error: HistoryFileError| error.after(history.len()))?;
+        if history.is_empty() { history = part } else { history.extend(part) }
     }
     Ok(history)
+}
+
+/// The lines that begin from `start` on and before `end`, of so many bytes.
+fn read_part(
+    path: &Path,
+    start: u64,
+    end: u64,
+    bytes: u64,
+) -> Result<Vec<Event>, HistoryFileError> {
+    let mut input = open(path)?;
+    let mut at = start;
+    if let Some(before) = start.checked_sub(1) {
+        // The line that the byte before belongs to is the one of the part before.
+        let skip = |input: &mut BufReader<File>| {
+            input.seek(SeekFrom::Start(before))?;
+            input.skip_until(b'\n')
+        };
+        at = before + skip(&mut input).map_err(|source| file_error(path, source))? as u64;
+    }
+    let mut reader = HistoryReader::new(input, path);
+    let mut events = Vec::new();
+    // A vector that grows as it is filled copies everything again and again; what is too much costs
+    // no memory as long as nothing is written there. Without the room it grows after all.
+    let room = if start == 0 { bytes } else { bytes.min(end) - start };
+    let _ = events.try_reserve(usize::try_from(room).unwrap_or(0) / LINE_BYTES);
+    while at + reader.bytes < end
+        && let Some(event) = reader.next()
+    {
+        events.push(event?);
+    }
+    Ok(events)
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, HistoryFileError> {
+    let file = File::open(path).map_err(|source| file_error(path, source))?;
+    Ok(BufReader::with_capacity(BUFFER_BYTES, file))
 }
 
 /// Writes events one by one, each as a line of its own.
@@ -237,6 +310,36 @@ mod tests {
         assert!(reader.next().is_some_and(|event| event.is_ok()));
         assert!(reader.next().is_some_and(|event| event.is_err()));
         assert!(reader.next().is_none());
+    }
+
+    #[test]
+    fn the_parts_of_a_long_file_are_the_whole() {
+        let name = format!("aspen-history-parts-{}.jsonl", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut text = format!("{GET}\n{OK}\n").repeat(40);
+        let whole = read_text(text.as_bytes()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+        let len = text.len() as u64;
+        for cut in 0..len {
+            let mut parts = read_part(&path, 0, cut, len).unwrap();
+            parts.extend(read_part(&path, cut, u64::MAX, len).unwrap());
+            assert!(parts == whole, "cut at byte {cut}");
+        }
+        // Two parts at least, where there are two cores.
+        while text.len() as u64 <= 3 * PART_BYTES {
+            text.push_str(&text.clone());
+        }
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(read(&path).unwrap(), read_text(text.as_bytes()).unwrap());
+        let lines = text.lines().count();
+        for bad in [3, lines / 2, lines] {
+            let ruined =
+                text.lines().zip(1..).map(|(line, number)| if number == bad { "{" } else { line });
+            std::fs::write(&path, ruined.collect::<Vec<_>>().join("\n")).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!(".jsonl:{bad}: column 1: EOF")), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

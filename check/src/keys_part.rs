@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::calls::{Call, Line, NEVER};
 use crate::cell_space::{CellSpace, Cells, Values};
-use crate::cells::{Access, Cell, CellIndex, Held, KeyCells, NONE};
+use crate::cells::{Access, Cell, CellIndex, KeyCells, NONE};
 use crate::explain::Finding;
 use crate::groups::{Group, Single};
+use crate::held::Held;
 use crate::history::Event;
 use crate::operations;
 use crate::parts::{Attempt, Illegal, Part};
@@ -136,7 +137,8 @@ impl<'h> KeysPart<'h> {
             return Vec::new();
         }
         // Written last is most likely.
-        let cells = (0..single.held.len() as Cell).zip(&single.held).rev();
+        let held = single.values.held();
+        let cells = (0..held.len() as Cell).zip(held).rev();
         let admitted = cells.filter(|(cell, _)| register.admits(call, *cell));
         admitted.map(|(_, held)| operations::show(held.value())).collect()
     }
@@ -198,16 +200,11 @@ impl<'a> Sources<'a> {
             let written: Vec<(Cell, u32)> = written.filter(|(cell, _)| *cell != NONE).collect();
             return Self::of(SourceNeeds::Single(&single.accesses, unanswered), &written, cells);
         }
-        let mut cells = CellIndex::new(group.keys.len(), group.calls.len() / 2);
+        let mut cells = CellIndex::new(group.keys.len());
         let mut reduce = |call: &Call<'a>| cells.conditions_and_effects(&group.keys, call);
         let both = group.calls.iter().map(|call| (reduce(call).0, reduce(&call.without_answer())));
         let both: Vec<(KeyCells, (KeyCells, KeyCells))> = both.collect();
-        let mut first = Vec::with_capacity(group.keys.len());
-        let mut next = 0;
-        for held in &cells.held {
-            first.push(next);
-            next += held.len() as Cell;
-        }
+        let (first, count) = cells.first_cells();
         let number = |(key, cell): &(u32, Cell)| first[*key as usize] + cell;
         let all = |some: &KeyCells| some.iter().map(number).collect();
         let mut written = Vec::new();
@@ -215,7 +212,7 @@ impl<'a> Sources<'a> {
             written.extend(effects.iter().map(|cell| (number(cell), call)));
         }
         let needs = both.iter().map(|(with, (without, _))| (all(with), all(without))).collect();
-        Self::of(SourceNeeds::Many(needs), &written, next as usize)
+        Self::of(SourceNeeds::Many(needs), &written, count as usize)
     }
 
     fn of(needs: SourceNeeds<'a>, written: &[(Cell, u32)], cells: usize) -> Self {

@@ -20,8 +20,9 @@
 //! key that write few values again and again, unknown additions of many different amounts to one
 //! counter, and scans that join thousands of keys.
 //!
-//! Left out: any knowledge of the cluster's inside. The crate is pure: it has no clock, no threads
-//! and no randomness, so a history has one verdict.
+//! Left out: any knowledge of the cluster's inside. A check is pure: it has no clock, no threads and
+//! no randomness, so a history has one verdict. (Reading a long file takes threads, and what is read
+//! does not depend on them.)
 
 mod calls;
 mod cell_space;
@@ -31,6 +32,7 @@ mod explain;
 mod groups;
 mod growth;
 mod hashing;
+mod held;
 pub mod history;
 pub mod history_file;
 pub mod import;

@@ -4,11 +4,10 @@
 //! at hand: group by group the operations of a long history lie far apart in memory, and to fetch
 //! them once more took a third of the time of a check.
 
-use std::rc::Rc;
-
 use crate::calls::{Call, Record};
-use crate::cells::{Access, CellIndex, Held, KnownCells};
+use crate::cells::{self, Access};
 use crate::hashing::Table;
+use crate::held::{self, Held};
 use crate::history::{Answer, Operation, Text};
 use crate::operations;
 
@@ -35,11 +34,12 @@ pub(crate) struct ObjectIndex<'h> {
     objects: Vec<(Kind, &'h Text)>,
     /// For each call on a single object, that object's number; [`NOWHERE`] for the others.
     singles: Vec<u32>,
-    /// What each call on a single key needs and does, with the cells of that key.
+    /// What each call on a single key needs and does; its cells are the key's mentions.
     accesses: Vec<Access>,
     /// For each object whether cells can express all operations on it alone.
     plain: Vec<bool>,
-    cells: CellIndex<'h>,
+    /// For each object what operations mention as its values.
+    mentioned: Vec<Vec<Held<'h>>>,
 }
 
 impl<'h> ObjectIndex<'h> {
@@ -51,12 +51,12 @@ impl<'h> ObjectIndex<'h> {
             singles: Vec::with_capacity(calls),
             accesses: Vec::with_capacity(calls),
             plain: Vec::new(),
-            cells: CellIndex::new(0, calls / 2),
+            mentioned: Vec::new(),
         }
     }
 
     fn number(&mut self, kind: Kind, key: &'h Text) -> u32 {
-        let Self { numbers, objects, plain, cells, .. } = self;
+        let Self { numbers, objects, plain, mentioned, .. } = self;
         if let Some(number) = numbers[kind as usize].get(key) {
             return *number;
         }
@@ -64,15 +64,14 @@ impl<'h> ObjectIndex<'h> {
         numbers[kind as usize].insert(key.clone(), number);
         objects.push((kind, key));
         plain.push(kind == Kind::Keys);
-        cells.held.push(vec![Held::Absent]);
+        mentioned.push(vec![Held::Absent]);
         number
     }
 
     fn note_access(&mut self, number: usize, call: &Call<'h>) {
         let object = self.singles[number];
-        if object != NOWHERE
-            && let Some(access) = self.cells.access(object, call)
-        {
+        let Some(mentioned) = self.mentioned.get_mut(object as usize) else { return };
+        if let Some(access) = cells::access(call, |held| held::mention(mentioned, held)) {
             self.accesses[number] = access;
         }
     }
@@ -84,16 +83,14 @@ impl<'h> ObjectIndex<'h> {
                 self.note_access(number, call);
             }
         }
-        let Self { objects, singles, accesses, plain, cells, .. } = self;
+        let Self { objects, singles, accesses, plain, mentioned, .. } = self;
         let mut order: Vec<u32> = (0..objects.len() as u32).collect();
         order.sort_unstable_by_key(|number| objects[*number as usize]);
         let mut places = vec![0; objects.len()];
         order.iter().zip(0..).for_each(|(number, place)| places[*number as usize] = place);
         let objects = order.into_iter().map(|number| objects[number as usize]).collect();
         let [keys, _, _] = self.numbers;
-        let CellIndex { known, held } = cells;
-        let known = Rc::new(known);
-        SortedObjects { objects, keys, places, singles, accesses, plain, held, known }
+        SortedObjects { objects, keys, places, singles, accesses, plain, mentioned }
     }
 }
 
@@ -147,14 +144,12 @@ pub(crate) struct SortedObjects<'h> {
     pub(crate) places: Vec<u32>,
     /// For each call on a single object, that object's number; [`NOWHERE`] for the others.
     pub(crate) singles: Vec<u32>,
-    /// What each call on a single key needs and does, with the cells of that key.
+    /// What each call on a single key needs and does; its cells are the key's mentions.
     pub(crate) accesses: Vec<Access>,
     /// For each object, by number, whether cells can express all operations on it alone.
     pub(crate) plain: Vec<bool>,
-    /// For each object, by number, what its cells stand for.
-    pub(crate) held: Vec<Vec<Held<'h>>>,
-    /// The cells of all values, by the numbers of the keys.
-    pub(crate) known: Rc<KnownCells<'h>>,
+    /// For each object, by number, what operations mention as its values.
+    pub(crate) mentioned: Vec<Vec<Held<'h>>>,
 }
 
 impl SortedObjects<'_> {

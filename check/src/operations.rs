@@ -1,5 +1,7 @@
 //! The operations of the history format: their names, the answers that fit them, and how they read.
 
+use std::fmt::Display;
+
 use crate::history::{Answer, Operation, Text};
 
 /// How many characters of a value are shown.
@@ -112,11 +114,11 @@ pub(crate) fn describe_answer(answer: &Answer) -> String {
 }
 
 /// What a key holds, in words.
-pub(crate) fn show(value: Option<&Text>) -> String {
+pub(crate) fn show(value: Option<&impl Display>) -> String {
     value.map_or_else(|| "absent".to_owned(), quote)
 }
 
-fn quote(text: &Text) -> String {
+fn quote(text: &impl Display) -> String {
     let text = text.to_string();
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("\"{}…\"", &text[..end]),

@@ -82,7 +82,7 @@ impl<'a, 'h> Register<'a, 'h> {
     /// Prepares a group, unless a value is written twice.
     pub(crate) fn new(group: &'a Group<'h>) -> Option<Self> {
         let single = group.single.as_ref()?;
-        let (accesses, cells) = (&single.accesses, single.held.len());
+        let (accesses, cells) = (&single.accesses, single.values.held().len());
         let mut read = vec![false; cells];
         for access in accesses {
             if let Some(read) = read.get_mut(access.condition as usize) {

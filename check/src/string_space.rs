@@ -234,7 +234,7 @@ impl StringSpace {
 /// What each call needs and does, with the cells as the keys' uses number them, and how many
 /// different suffixes there are.
 fn reduce<'h>(keys: &[&Text], calls: &[Call<'h>]) -> (Vec<Needs>, Vec<Uses<'h>>, usize) {
-    let mut index = CellIndex::new(keys.len(), calls.len() / 2);
+    let mut index = CellIndex::new(keys.len());
     let mut uses: Vec<Uses<'h>> = keys.iter().map(|_| Uses::default()).collect();
     let mut suffixes = 0;
     let mut needs = Vec::with_capacity(calls.len());
@@ -253,10 +253,11 @@ fn reduce<'h>(keys: &[&Text], calls: &[Call<'h>]) -> (Vec<Needs>, Vec<Uses<'h>>,
             needs.push(Needs { conditions, effects: effects.iter().map(put).collect() });
         }
     }
-    for (uses, held) in uses.iter_mut().zip(index.held) {
+    for (uses, values) in uses.iter_mut().zip(&index.keys) {
+        let held = values.held();
         uses.shown = vec![false; held.len()];
         uses.put = vec![false; held.len()];
-        uses.held = held;
+        uses.held = held.to_vec();
     }
     mark(&mut uses, &needs);
     (needs, uses, suffixes as usize)

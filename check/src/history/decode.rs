@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Answer, BASE16, Event, EventKind, Operation, Outcome, Process, Text};
+use super::text::BASE16;
+use super::{Answer, Event, EventKind, Operation, Outcome, Process, Text};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
