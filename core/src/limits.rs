@@ -25,6 +25,18 @@ pub const SCAN_ROWS_MAX: usize = 10_000;
 pub const SCAN_BYTES_MAX: usize = 4 << 20;
 /// Longest frame that a transport carries.
 pub const MESSAGE_BYTES_MAX: usize = 10 << 20;
+/// Most connections that an endpoint accepts at once.
+pub const CONNECTIONS_MAX: usize = 500;
+/// Most connections at once that have not proven yet who they are.
+pub const STRANGERS_MAX: usize = 100;
+/// Most streams that a peer may have open on one connection.
+pub const STREAMS_MAX: u32 = 100;
+/// A connection is established within this, or given up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A stream of a connection is opened within this, or given up.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// The first message of a stream arrives within this, or the stream is reset.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Size of a chunk of a snapshot.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 /// Most voters in a cluster.

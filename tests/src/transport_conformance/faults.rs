@@ -11,13 +11,18 @@ use super::{A, B, Peer, World, eventually, soon};
 pub async fn a_cut_link_answers_no_call<W: World>(world: W) {
     let (a, peer_a) = Peer::start(&world, A).await;
     let (b, peer_b) = Peer::start(&world, B).await;
+    // Over a one-way link no connection is made, only used.
+    for (from, to) in [(&a, B), (&b, A)] {
+        let first = soon(&world, from.call(to, Lane::Control, Bytes::from("first"))).await;
+        assert_eq!(first, Some(Ok(Bytes::from("first"))));
+    }
     world.cut(A, B).await;
     let lost = soon(&world, a.call(B, Lane::Control, Bytes::from("there"))).await;
     assert_eq!(lost, None, "the request is swallowed");
-    assert!(peer_b.requests().is_empty());
+    assert_eq!(peer_b.requests(), ["first"]);
     let lost = soon(&world, b.call(A, Lane::Control, Bytes::from("back"))).await;
     assert_eq!(lost, None, "the response is swallowed");
-    assert_eq!(peer_a.requests(), ["back"], "the request took effect");
+    assert_eq!(peer_a.requests(), ["first", "back"], "the request took effect");
 
     world.heal(A, B).await;
     for (from, to) in [(&a, B), (&b, A)] {

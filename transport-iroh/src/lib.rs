@@ -1,0 +1,26 @@
+//! The real network: [`Transport`](aspen_core::Transport) over iroh's QUIC endpoints, and
+//! openraft's runtime on tokio.
+//!
+//! irpc carries core's encoded frames as opaque bytes (`protocol`). Each lane to a peer is a
+//! connection of its own (`connections`), so that a snapshot delays no heartbeat. Whoever comes in
+//! proves that it belongs to the cluster (`access`), and each stream is served by a task of its own
+//! (`serve`). An endpoint talks to nobody whom its operator did not name: no relay, no port mapper,
+//! no discovery unless asked for.
+
+mod access;
+mod address;
+mod connections;
+mod protocol;
+mod runtime;
+mod serve;
+mod stream;
+mod transport;
+
+pub use access::{ClientSecret, ClusterKeys, Credentials};
+pub use address::{AddressError, PeerAddress};
+pub use runtime::TokioRuntime;
+pub use serve::Refusals;
+pub use stream::{IrohReceiver, IrohSender};
+pub use transport::{BindError, IrohTransport, Settings};
+
+pub use iroh::{EndpointId, RelayUrl, SecretKey};

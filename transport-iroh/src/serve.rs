@@ -1,0 +1,166 @@
+//! What comes in: connections are admitted, and each of their streams is a task of its own.
+//!
+//! A stream that stalls, breaks off or holds nonsense is reset, alone: no other stream of its
+//! connection notices. Strangers, those that have not proven anything yet, are few at a time and
+//! have little time, so that they cannot keep out whom the node knows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aspen_core::limits::{
+    CONNECT_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX, READ_TIMEOUT, STRANGERS_MAX,
+};
+use aspen_core::transport::{Handler, Lane};
+use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
+use irpc::rpc::RemoteService;
+use irpc::util::AsyncReadVarintExt;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::access::{self, closed};
+use crate::connections::protocol_name;
+use crate::protocol::{Message, Protocol};
+use crate::stream::{IrohReceiver, IrohSender};
+use crate::transport::{Inner, IrohTransport};
+
+/// Longest first message of a stream: a request and what irpc writes around it.
+const FIRST_BYTES_MAX: u64 = MESSAGE_BYTES_MAX as u64 + 16;
+/// How a stream is reset whose first message cannot be read.
+const UNREADABLE: VarInt = VarInt::from_u32(400);
+
+/// What was turned away, counted since the endpoint was bound.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// Connections above the limit, of all or of strangers.
+    pub too_many: AtomicU64,
+    /// Connections that ended before they had proven anything, among them those of other programs.
+    pub handshake: AtomicU64,
+    /// Connections of endpoints that are not on the allow list.
+    pub not_allowed: AtomicU64,
+    /// Connections with a wrong cookie or ticket.
+    pub unproven: AtomicU64,
+    /// Streams whose first message was late, too long or nonsense.
+    pub unreadable: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Serves until the endpoint is closed. Dropping the future ends all that it serves.
+pub(crate) async fn serve<H: Handler<IrohTransport>>(inner: &Arc<Inner>, handler: Arc<H>) {
+    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+    let mut connections = JoinSet::new();
+    while let Some(incoming) = inner.endpoint.accept().await {
+        while connections.try_join_next().is_some() {}
+        let stranger = strangers.clone().try_acquire_owned();
+        let (Ok(stranger), true) = (stranger, connections.len() < CONNECTIONS_MAX) else {
+            count(&inner.refusals.too_many);
+            incoming.refuse();
+            continue;
+        };
+        let (inner, handler) = (inner.clone(), handler.clone());
+        connections.spawn(async move {
+            let admitted = admit(&inner, incoming).await;
+            drop(stranger);
+            if let Some((connection, lane)) = admitted {
+                serve_connection(&inner, connection, lane, handler).await;
+            }
+        });
+    }
+}
+
+/// The handshake and the proof.
+async fn admit(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane)> {
+    let handshake = async { incoming.accept().ok()?.await.ok() };
+    let Ok(Some(connection)) = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await else {
+        count(&inner.refusals.handshake);
+        return None;
+    };
+    let lane = Lane::ALL.into_iter().find(|lane| protocol_name(*lane) == connection.alpn())?;
+    if !inner.allowed.admits(lane, connection.remote_id()) {
+        count(&inner.refusals.not_allowed);
+        connection.close(closed::NOT_ALLOWED, b"not on the allow list");
+        return None;
+    }
+    let key = inner.credentials.key(lane)?;
+    match tokio::time::timeout(READ_TIMEOUT, access::verify(&connection, key)).await {
+        Ok(Ok(())) => Some((connection, lane)),
+        Ok(Err(error)) => {
+            count(&inner.refusals.unproven);
+            tracing::warn!(endpoint = %connection.remote_id(), %error, "a connection was refused");
+            None
+        }
+        Err(_elapsed) => {
+            count(&inner.refusals.unproven);
+            connection.close(closed::TOO_SLOW, b"no proof");
+            None
+        }
+    }
+}
+
+async fn serve_connection<H: Handler<IrohTransport>>(
+    inner: &Arc<Inner>,
+    connection: Connection,
+    lane: Lane,
+    handler: Arc<H>,
+) {
+    let mut streams = JoinSet::new();
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        while streams.try_join_next().is_some() {}
+        let (inner, handler) = (inner.clone(), handler.clone());
+        streams.spawn(async move { serve_stream(&inner, send, receive, lane, &*handler).await });
+    }
+    // Nobody waits for the answers any more, but what was asked is done.
+    while streams.join_next().await.is_some() {}
+}
+
+async fn serve_stream<H: Handler<IrohTransport>>(
+    inner: &Inner,
+    mut send: SendStream,
+    mut receive: RecvStream,
+    lane: Lane,
+    handler: &H,
+) {
+    let first = tokio::time::timeout(READ_TIMEOUT, read_first(&mut receive)).await;
+    let Ok(Some(first)) = first else {
+        count(&inner.refusals.unreadable);
+        // Either fails when the other side has reset the stream already.
+        let _ = send.reset(UNREADABLE);
+        let _ = receive.stop(UNREADABLE);
+        return;
+    };
+    match first.with_remote_channels(receive, send) {
+        Message::Call(call) => {
+            let answer = handler.call(lane, call.inner.0).await;
+            // An answer that nobody waits for any more is lost, as the law has it.
+            let _ = call.tx.send(answer.map_err(|error| reason(&error))).await;
+        }
+        Message::Stream(stream) => {
+            let receiver = IrohReceiver::new(stream.rx);
+            handler.stream(lane, IrohSender(stream.tx), receiver).await;
+        }
+    }
+}
+
+async fn read_first(receive: &mut RecvStream) -> Option<Protocol> {
+    let bytes = receive.read_varint_u64().await.ok()??;
+    if bytes > FIRST_BYTES_MAX {
+        return None;
+    }
+    let mut message = vec![0; bytes as usize];
+    receive.read_exact(&mut message).await.ok()?;
+    postcard::from_bytes(&message).ok()
+}
+
+/// The words of a handler that did not handle a call.
+fn reason(error: &aspen_core::transport::TransportError) -> String {
+    use aspen_core::transport::TransportError;
+    match error {
+        TransportError::Refused { reason } => reason.clone(),
+        TransportError::Unreachable { .. }
+        | TransportError::Broken { .. }
+        | TransportError::Timeout { .. }
+        | TransportError::TooLarge { .. } => error.to_string(),
+    }
+}

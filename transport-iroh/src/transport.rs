@@ -1,0 +1,238 @@
+//! An endpoint: the [`Transport`] trait over iroh.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aspen_core::NodeId;
+use aspen_core::limits::{OPEN_TIMEOUT, STREAMS_MAX};
+use aspen_core::transport::{Handler, Lane, Transport, TransportError};
+use bytes::Bytes;
+use iroh::endpoint::{
+    Connection, ConnectionError, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt,
+    presets,
+};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey};
+use irpc::rpc::RemoteConnection;
+use irpc::{Client, RequestError};
+
+use crate::access::{AllowList, Credentials};
+use crate::address::PeerAddress;
+use crate::connections::{Connections, protocol_name};
+use crate::protocol::{Call, Protocol, Stream};
+use crate::serve::{self, Refusals};
+use crate::stream::{IrohReceiver, IrohSender, broken, check_length};
+
+/// How much of a stream may be under way unread. noq 1.4 ends a connection when more than 2048
+/// pieces of a stream, as they came in packets, wait to be read: it takes full packets, which it
+/// does not join, for gaps. With twice as much a reader that stalls would lose its connection.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// How much of all streams of a connection may be under way unread.
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// A connection on which nothing is said says this often in an idle timeout that it is there.
+const KEEP_ALIVES_PER_IDLE_TIMEOUT: u32 = 4;
+
+/// How an endpoint is bound.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The endpoint's identity.
+    pub secret_key: SecretKey,
+    /// What it proves itself with.
+    pub credentials: Credentials,
+    /// Where it listens, at most one address of IPv4 and one of IPv6.
+    pub bind: Vec<SocketAddr>,
+    /// A relay to be reached through where no direct way is; `None`: none.
+    pub relay: Option<RelayUrl>,
+    /// After this long without a word from its peer a connection is broken.
+    pub idle_timeout: Duration,
+}
+
+impl Settings {
+    /// A restarted peer is noticed within 2 s.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+    /// On one address, without a relay.
+    pub fn new(secret_key: SecretKey, credentials: Credentials, bind: SocketAddr) -> Self {
+        let idle_timeout = Self::IDLE_TIMEOUT;
+        Self { secret_key, credentials, bind: vec![bind], relay: None, idle_timeout }
+    }
+
+    fn quic(&self) -> Result<QuicTransportConfig, BindError> {
+        let idle = IdleTimeout::try_from(self.idle_timeout);
+        let idle = idle.map_err(|error| BindError(format!("the idle timeout: {error}")))?;
+        let keep_alive = self.idle_timeout / KEEP_ALIVES_PER_IDLE_TIMEOUT;
+        Ok(QuicTransportConfig::builder()
+            .max_idle_timeout(Some(idle))
+            .keep_alive_interval(keep_alive)
+            .default_path_max_idle_timeout(self.idle_timeout)
+            .default_path_keep_alive_interval(keep_alive)
+            .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+            .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+            .send_window(CONNECTION_WINDOW_BYTES.into())
+            .build())
+    }
+}
+
+/// The endpoint could not be bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BindError(String);
+
+/// An endpoint. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct IrohTransport(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) credentials: Credentials,
+    pub(crate) allowed: AllowList,
+    pub(crate) refusals: Refusals,
+    connections: Arc<Connections>,
+}
+
+impl IrohTransport {
+    /// Binds the endpoint's sockets.
+    ///
+    /// # Errors
+    /// [`BindError`] when an address cannot be had or a setting is out of its range.
+    pub async fn bind(settings: Settings) -> Result<Self, BindError> {
+        let error = |error: &dyn std::fmt::Display| BindError(format!("{error:#}"));
+        let relay = settings.relay.clone();
+        let relay = relay.map_or(RelayMode::Disabled, |url| RelayMode::custom([url]));
+        let protocols = match settings.credentials {
+            Credentials::Node(_) => Lane::ALL.map(|lane| protocol_name(lane).to_vec()).to_vec(),
+            Credentials::Client(_) => Vec::new(),
+        };
+        let mut builder = Endpoint::builder(presets::Minimal)
+            .secret_key(settings.secret_key.clone())
+            .relay_mode(relay)
+            .alpns(protocols)
+            .transport_config(settings.quic()?)
+            .clear_ip_transports();
+        for address in &settings.bind {
+            builder = builder.bind_addr(*address).map_err(|cause| error(&cause))?;
+        }
+        let endpoint = builder.bind().await.map_err(|cause| error(&cause))?;
+        let credentials = settings.credentials;
+        let connections = Arc::new(Connections::new(endpoint.clone(), credentials.clone()));
+        Ok(Self(Arc::new(Inner {
+            endpoint,
+            credentials,
+            allowed: AllowList::default(),
+            refusals: Refusals::default(),
+            connections,
+        })))
+    }
+
+    /// The endpoint's public key.
+    pub fn id(&self) -> EndpointId {
+        self.0.endpoint.id()
+    }
+
+    /// Where the endpoint listens.
+    pub fn address(&self) -> PeerAddress {
+        let mut address = EndpointAddr::new(self.id());
+        for socket in self.0.endpoint.bound_sockets() {
+            address = address.with_ip_addr(socket);
+        }
+        PeerAddress(address)
+    }
+
+    /// From now on nobody but these may come as nodes, and they must still prove to know the
+    /// cookie; `None`: whoever proves it.
+    pub fn allow(&self, nodes: Option<BTreeSet<EndpointId>>) {
+        self.0.allowed.set(nodes);
+    }
+
+    /// What was turned away.
+    pub fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    /// Closes every connection, and tells their peers.
+    pub async fn close(&self) {
+        self.0.endpoint.close().await;
+    }
+
+    async fn client(&self, to: NodeId, lane: Lane) -> Result<Client<Protocol>, TransportError> {
+        Ok(Client::boxed(Link(self.0.connections.to(to, lane).await?)))
+    }
+}
+
+impl Transport for IrohTransport {
+    type Sender = IrohSender;
+    type Receiver = IrohReceiver;
+
+    fn learn(&self, node: NodeId, address: &str) {
+        match address.parse::<PeerAddress>() {
+            Ok(PeerAddress(address)) => self.0.connections.learn(node, address),
+            Err(error) => tracing::warn!(%node, %error, "a node's address cannot be used"),
+        }
+    }
+
+    async fn call(&self, to: NodeId, lane: Lane, request: Bytes) -> Result<Bytes, TransportError> {
+        check_length(&request)?;
+        let answer = self.client(to, lane).await?.rpc(Call(request)).await;
+        match answer.map_err(|error| undelivered(to, error))? {
+            Ok(response) => check_length(&response).map(|()| response),
+            Err(reason) => Err(TransportError::Refused { reason }),
+        }
+    }
+
+    async fn open(
+        &self,
+        to: NodeId,
+        lane: Lane,
+    ) -> Result<(IrohSender, IrohReceiver), TransportError> {
+        let opening = self.client(to, lane).await?.bidi_streaming(Stream, 1, 1);
+        let (sender, receiver) = opening.await.map_err(|error| undelivered(to, error))?;
+        Ok((IrohSender(sender), IrohReceiver::new(receiver)))
+    }
+
+    async fn serve<H: Handler<Self>>(&self, handler: Arc<H>) {
+        serve::serve(&self.0, handler).await;
+    }
+}
+
+/// Without a QUIC stream nothing was sent; after that nobody knows.
+fn undelivered(to: NodeId, error: irpc::Error) -> TransportError {
+    match error {
+        irpc::Error::Request { source, .. } => {
+            TransportError::Unreachable { to, reason: format!("{source:#}") }
+        }
+        error @ (irpc::Error::Send { .. }
+        | irpc::Error::MpscRecv { .. }
+        | irpc::Error::OneshotRecv { .. }
+        | irpc::Error::Write { .. }) => broken(error),
+    }
+}
+
+/// A connection as irpc wants it.
+#[derive(Clone, Debug)]
+struct Link(Connection);
+
+type Opened = Result<(SendStream, RecvStream), RequestError>;
+
+impl RemoteConnection for Link {
+    fn clone_boxed(&self) -> Box<dyn RemoteConnection> {
+        Box::new(self.clone())
+    }
+
+    fn open_bi(&self) -> n0_future::boxed::BoxFuture<Opened> {
+        let connection = self.0.clone();
+        Box::pin(async move {
+            let opening = tokio::time::timeout(OPEN_TIMEOUT, connection.open_bi());
+            match opening.await {
+                Ok(opened) => Ok(opened?),
+                Err(_elapsed) => Err(ConnectionError::TimedOut.into()),
+            }
+        })
+    }
+
+    fn zero_rtt_rejected(&self) -> n0_future::boxed::BoxFuture<bool> {
+        Box::pin(std::future::ready(false))
+    }
+}
