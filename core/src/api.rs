@@ -189,6 +189,57 @@ pub trait KeyValueStore: Send + Sync {
     ) -> impl Future<Output = Result<ScanPage, ClientError>> + Send;
 }
 
+/// A request of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlRequest {
+    /// Whether a follower sent this on to the leader; it is not sent on again.
+    pub forwarded: bool,
+    /// What to do.
+    pub body: ControlBody,
+}
+
+/// What an operator may ask; [`ClusterController`] says what each does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlBody {
+    /// Makes a new cluster. The asked node does it.
+    Init {
+        /// The voters and their addresses.
+        voters: BTreeMap<NodeId, String>,
+    },
+    /// Adds a learner and waits until it has caught up.
+    AddLearner {
+        /// The learner.
+        node: NodeId,
+        /// Its address.
+        address: String,
+    },
+    /// Makes these nodes the voters.
+    ChangeMembership {
+        /// The voters.
+        voters: BTreeSet<NodeId>,
+    },
+    /// Hands the leadership over.
+    TransferLeader {
+        /// To whom.
+        to: NodeId,
+    },
+    /// Takes a snapshot. The asked node does it.
+    Snapshot,
+    /// Says what it knows. The asked node does it.
+    State,
+}
+
+/// The answer to a [`ControlRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlResponse {
+    /// It is done.
+    Done,
+    /// To `State`.
+    State(ClusterState),
+    /// To any request.
+    Failed(ControlError),
+}
+
 /// What a node knows of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterState {
@@ -210,10 +261,12 @@ pub struct ClusterState {
     pub voters: Vec<BTreeSet<NodeId>>,
     /// The learners.
     pub learners: BTreeSet<NodeId>,
+    /// Where the members are, as the membership says.
+    pub addresses: BTreeMap<NodeId, String>,
 }
 
 /// Why the cluster could not be changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ControlError {
     /// This node does not lead.
     #[error("not the leader{}", .leader.map(|id| format!("; node {id} may be")).unwrap_or_default())]
@@ -230,6 +283,9 @@ pub enum ControlError {
     /// The node has stopped.
     #[error("the node has stopped: {0}")]
     Stopped(String),
+    /// The leader was asked, and gave no answer: it may have been done, or may still be.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
 }
 
 /// The control plane.
@@ -267,6 +323,12 @@ pub trait ClusterController: Send + Sync {
     /// # Errors
     /// See [`ControlError`].
     fn transfer_leader(&self, to: NodeId) -> impl Future<Output = Result<(), ControlError>> + Send;
+
+    /// Takes a snapshot of what the node has applied, and lets the log before it go.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    fn snapshot(&self) -> impl Future<Output = Result<(), ControlError>> + Send;
 
     /// What this node knows of the cluster.
     fn current_state(&self) -> ClusterState;

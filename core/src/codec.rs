@@ -14,7 +14,7 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ClientRequest, ClientResponse};
+use crate::api::{ClientRequest, ClientResponse, ControlRequest, ControlResponse};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::runtime::Runtime;
 use crate::types::{RaftConfig, SnapshotMeta, Vote};
@@ -72,6 +72,8 @@ pub enum Request<R: Runtime> {
     TransferLeader(TransferLeaderRequest<RaftConfig<R>>),
     /// A client's request, its own or forwarded by a follower.
     Client(ClientRequest),
+    /// An operator's request, its own or forwarded by a follower.
+    Control(ControlRequest),
 }
 
 /// The response of a call.
@@ -86,6 +88,8 @@ pub enum Response<R: Runtime> {
     TransferLeader(TransferLeaderResponse<RaftConfig<R>>),
     /// To `Client`.
     Client(ClientResponse),
+    /// To `Control`.
+    Control(ControlResponse),
 }
 
 /// The first frame of a stream: what the stream is for.

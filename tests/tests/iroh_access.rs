@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aspen_core::NodeId;
+use aspen_core::limits::STRANGERS_MAX;
 use aspen_core::transport::{Handler, Lane, Transport, TransportError};
 use aspen_tests::iroh_network::IrohWorld;
 use aspen_tests::transport_conformance::{A, B, Peer, World};
@@ -239,6 +240,25 @@ fn a_proof_cannot_be_used_twice() {
         let proof = proof(&first);
         assert!(!show(&second, &proof).await);
         assert!(show(&first, &proof).await);
+    });
+}
+
+/// Connections that prove nothing hold on, more than are allowed; a friend gets through all the same.
+#[test]
+fn strangers_keep_nobody_out() {
+    run(|| async {
+        let server = serve(1).await;
+        let mut held = Vec::new();
+        for _ in 0..STRANGERS_MAX + 50 {
+            held.push(dial(&server, lane_name(Lane::Client)).await);
+        }
+        let friend = peer(&server, 2, node(COOKIE)).await;
+        for lane in Lane::ALL {
+            assert_eq!(hello(&friend, lane).await, Ok(Bytes::from("hello")));
+        }
+        assert!(counted(&server.refusals().too_many) >= 50);
+        let open = held.iter().filter(|one| one.close_reason().is_none()).count();
+        assert!(open <= STRANGERS_MAX, "{open} strangers hold on");
     });
 }
 

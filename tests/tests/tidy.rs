@@ -12,11 +12,14 @@ use serde_json::Value;
 const LINES_MAX: usize = 600;
 
 /// What each crate may know of the other crates here. Tests know them all.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("aspen-check", &[]),
     ("aspen-core", &[]),
     ("aspen-transport-sim", &["aspen-core"]),
     ("aspen-transport-iroh", &["aspen-core"]),
+    ("aspen-cli", &["aspen-check", "aspen-core", "aspen-transport-iroh"]),
+    // Only its tests know the client and the checker.
+    ("aspen-node", &["aspen-check", "aspen-cli", "aspen-core", "aspen-transport-iroh"]),
     ("aspen-sim", &["aspen-check", "aspen-core", "aspen-transport-sim"]),
     (
         "aspen-tests",
@@ -24,8 +27,14 @@ const MAY_KNOW: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// What the core must not reach, by however many steps.
-const FOREIGN_TO_CORE: [&str; 4] = ["madsim", "madsim-tokio", "tokio", "iroh"];
+/// What a crate must not reach, by however many steps: the core no clock and no socket, what is
+/// deployed no simulator, and the simulator no network.
+const FOREIGN: [(&str, &[&str]); 4] = [
+    ("aspen-core", &["madsim", "madsim-tokio", "tokio", "iroh"]),
+    ("aspen-node", &["madsim", "madsim-tokio", "aspen-sim", "aspen-transport-sim"]),
+    ("aspen-cli", &["madsim", "madsim-tokio", "aspen-sim", "aspen-transport-sim"]),
+    ("aspen-sim", &["iroh", "irpc", "aspen-transport-iroh"]),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -74,8 +83,19 @@ fn crates_know_only_whom_they_may() {
 }
 
 #[test]
-fn the_core_reaches_no_clock_and_no_socket() {
+fn no_crate_reaches_what_is_foreign_to_it() {
     let metadata = metadata();
+    for (name, foreign) in FOREIGN {
+        let reached = reached_by(&metadata, name);
+        assert!(reached.len() > 10, "the walk from {name} found nothing");
+        for other in foreign {
+            assert!(!reached.contains(other), "{name} reaches {other}");
+        }
+    }
+}
+
+/// The names of all packages that one needs to run, not those of its tests and build scripts.
+fn reached_by<'m>(metadata: &'m Value, name: &str) -> BTreeSet<&'m str> {
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
     let name_of: BTreeMap<&str, &str> = metadata["packages"]
         .as_array()
@@ -83,14 +103,13 @@ fn the_core_reaches_no_clock_and_no_socket() {
         .iter()
         .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
         .collect();
-    let core = *name_of.iter().find(|(_, name)| **name == "aspen-core").unwrap().0;
-    let mut reached = BTreeSet::from([core]);
-    let mut open = vec![core];
+    let start = *name_of.iter().find(|(_, one)| **one == name).unwrap().0;
+    let mut reached = BTreeSet::from([start]);
+    let mut open = vec![start];
     while let Some(id) = open.pop() {
         let node = nodes.iter().find(|node| node["id"] == id).unwrap();
         for dependency in node["deps"].as_array().unwrap() {
             let kinds = dependency["dep_kinds"].as_array().unwrap();
-            // Not what only tests or build scripts use.
             let normal = kinds.iter().any(|kind| kind["kind"].is_null());
             let id = dependency["pkg"].as_str().unwrap();
             if normal && reached.insert(id) {
@@ -98,11 +117,7 @@ fn the_core_reaches_no_clock_and_no_socket() {
             }
         }
     }
-    assert!(reached.len() > 10, "the walk found nothing");
-    for id in reached {
-        let name = name_of[id];
-        assert!(!FOREIGN_TO_CORE.contains(&name), "aspen-core reaches {name}");
-    }
+    reached.into_iter().map(|id| name_of[id]).collect()
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod protocol;
 mod runtime;
 mod serve;
 mod stream;
+mod ticket;
 mod transport;
 
 pub use access::{ClientSecret, ClusterKeys, Credentials};
@@ -21,6 +22,7 @@ pub use address::{AddressError, PeerAddress};
 pub use runtime::TokioRuntime;
 pub use serve::Refusals;
 pub use stream::{IrohReceiver, IrohSender};
+pub use ticket::{Ticket, TicketError};
 pub use transport::{BindError, IrohTransport, Settings};
 
 pub use iroh::{EndpointId, RelayUrl, SecretKey};

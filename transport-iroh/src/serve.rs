@@ -1,11 +1,13 @@
 //! What comes in: connections are admitted, and each of their streams is a task of its own.
 //!
 //! A stream that stalls, breaks off or holds nonsense is reset, alone: no other stream of its
-//! connection notices. Strangers, those that have not proven anything yet, are few at a time and
-//! have little time, so that they cannot keep out whom the node knows.
+//! connection notices. Strangers, those that have not proven anything yet, are few at a time: one
+//! more drives the oldest out. A proof takes milliseconds, so who can give one is through before
+//! that, however many others hold on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aspen_core::limits::{
     CONNECT_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX, READ_TIMEOUT, STRANGERS_MAX,
@@ -14,8 +16,7 @@ use aspen_core::transport::{Handler, Lane};
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use irpc::rpc::RemoteService;
 use irpc::util::AsyncReadVarintExt;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::access::{self, closed};
 use crate::connections::protocol_name;
@@ -31,7 +32,7 @@ const UNREADABLE: VarInt = VarInt::from_u32(400);
 /// What was turned away, counted since the endpoint was bound.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    /// Connections above the limit, of all or of strangers.
+    /// Connections above the limit, and strangers that others drove out.
     pub too_many: AtomicU64,
     /// Connections that ended before they had proven anything, among them those of other programs.
     pub handshake: AtomicU64,
@@ -49,25 +50,38 @@ fn count(counter: &AtomicU64) {
 
 /// Serves until the endpoint is closed. Dropping the future ends all that it serves.
 pub(crate) async fn serve<H: Handler<IrohTransport>>(inner: &Arc<Inner>, handler: Arc<H>) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+    let mut strangers: VecDeque<Stranger> = VecDeque::new();
     let mut connections = JoinSet::new();
     while let Some(incoming) = inner.endpoint.accept().await {
         while connections.try_join_next().is_some() {}
-        let stranger = strangers.clone().try_acquire_owned();
-        let (Ok(stranger), true) = (stranger, connections.len() < CONNECTIONS_MAX) else {
+        if connections.len() >= CONNECTIONS_MAX {
             count(&inner.refusals.too_many);
             incoming.refuse();
             continue;
-        };
-        let (inner, handler) = (inner.clone(), handler.clone());
-        connections.spawn(async move {
-            let admitted = admit(&inner, incoming).await;
-            drop(stranger);
-            if let Some((connection, lane)) = admitted {
+        }
+        strangers.retain(|one| !one.task.is_finished() && !one.admitted.load(Ordering::Relaxed));
+        if strangers.len() >= STRANGERS_MAX
+            && let Some(oldest) = strangers.pop_front()
+        {
+            count(&inner.refusals.too_many);
+            oldest.task.abort();
+        }
+        let admitted = Arc::new(AtomicBool::new(false));
+        let (flag, inner, handler) = (admitted.clone(), inner.clone(), handler.clone());
+        let task = connections.spawn(async move {
+            if let Some((connection, lane)) = admit(&inner, incoming).await {
+                flag.store(true, Ordering::Relaxed);
                 serve_connection(&inner, connection, lane, handler).await;
             }
         });
+        strangers.push_back(Stranger { task, admitted });
     }
+}
+
+/// A connection that has proven nothing yet.
+struct Stranger {
+    task: AbortHandle,
+    admitted: Arc<AtomicBool>,
 }
 
 /// The handshake and the proof.

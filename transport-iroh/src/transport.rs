@@ -132,13 +132,15 @@ impl IrohTransport {
         self.0.endpoint.id()
     }
 
-    /// Where the endpoint listens.
+    /// Where the endpoint can be reached: where it listens, or, if that is every address of the
+    /// machine, those that the machine has.
     pub fn address(&self) -> PeerAddress {
-        let mut address = EndpointAddr::new(self.id());
-        for socket in self.0.endpoint.bound_sockets() {
-            address = address.with_ip_addr(socket);
+        let bound = self.0.endpoint.bound_sockets();
+        if bound.iter().any(|socket| socket.ip().is_unspecified()) {
+            return PeerAddress(self.0.endpoint.addr());
         }
-        PeerAddress(address)
+        let address = EndpointAddr::new(self.id());
+        PeerAddress(bound.into_iter().fold(address, EndpointAddr::with_ip_addr))
     }
 
     /// From now on nobody but these may come as nodes, and they must still prove to know the

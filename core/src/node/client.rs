@@ -1,6 +1,8 @@
 //! The data plane: writes through the log, reads by ReadIndex, one hop to the leader.
 
 use openraft::ReadPolicy;
+use openraft::async_runtime::Select2;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 
 use super::{Machine, Node};
@@ -143,7 +145,17 @@ where
                 });
             }
         };
-        let error = match self.inner.transport.call(leader, Lane::Client, frame).await {
+        let call = std::pin::pin!(self.inner.transport.call(leader, Lane::Client, frame));
+        let deposed = std::pin::pin!(self.leads_no_more(leader));
+        // A leader that is gone answers nobody, and the transport may take long to notice.
+        let called = match R::select2(call, deposed).await {
+            Select2::First(called) => called,
+            Select2::Second(()) => {
+                let reason = format!("node {leader} leads no more");
+                return ClientResponse::Failed(undecided(is_write, reason));
+            }
+        };
+        let error = match called {
             Ok(answer) => match codec::decode::<Response<R>>(&answer) {
                 Ok(Response::Client(response)) => return response,
                 Ok(_) => undecided(is_write, "the leader answered another request".to_owned()),
@@ -159,6 +171,16 @@ where
             }
         };
         ClientResponse::Failed(error)
+    }
+
+    /// Waits until this node takes another node, or nobody, for the leader.
+    async fn leads_no_more(&self, leader: NodeId) {
+        let mut metrics = self.inner.raft.server_metrics();
+        while metrics.borrow_watched().current_leader == Some(leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     fn request(&self, body: ClientBody) -> impl Future<Output = ClientResponse> {

@@ -7,10 +7,13 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 
 use super::{Machine, Node};
-use crate::api::{ClusterController, ClusterState, ControlError};
+use crate::api::{
+    ClusterController, ClusterState, ControlBody, ControlError, ControlRequest, ControlResponse,
+};
+use crate::codec::{self, Request, Response};
 use crate::limits;
 use crate::runtime::Runtime;
-use crate::transport::Transport;
+use crate::transport::{Lane, Transport, TransportError};
 use crate::types::{NodeId, RaftConfig};
 
 impl<R, T, SM> ClusterController for Node<R, T, SM>
@@ -57,6 +60,11 @@ where
         triggered.map_err(|fatal| ControlError::Stopped(fatal.to_string()))
     }
 
+    async fn snapshot(&self) -> Result<(), ControlError> {
+        let triggered = self.inner.raft.trigger().snapshot().await;
+        triggered.map_err(|fatal| ControlError::Stopped(fatal.to_string()))
+    }
+
     fn current_state(&self) -> ClusterState {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -71,6 +79,56 @@ where
             snapshot_index: metrics.snapshot.map(|log_id| log_id.index),
             voters: membership.get_joint_config().clone(),
             learners: membership.learner_ids().collect(),
+            addresses: membership.nodes().map(|(id, node)| (*id, node.addr.clone())).collect(),
+        }
+    }
+}
+
+impl<R, T, SM> Node<R, T, SM>
+where
+    R: Runtime,
+    T: Transport,
+    SM: Machine<R>,
+{
+    /// Serves an operator's request here, or where the leader is.
+    pub(super) async fn serve_control(&self, request: ControlRequest) -> ControlResponse {
+        let ControlRequest { forwarded, body } = request;
+        let done = match body.clone() {
+            ControlBody::Init { voters } => self.init(voters).await,
+            ControlBody::AddLearner { node, address } => self.add_learner(node, address).await,
+            ControlBody::ChangeMembership { voters } => self.change_membership(voters).await,
+            ControlBody::TransferLeader { to } => self.transfer_leader(to).await,
+            ControlBody::Snapshot => self.snapshot().await,
+            ControlBody::State => return ControlResponse::State(self.current_state()),
+        };
+        match done {
+            Ok(()) => ControlResponse::Done,
+            Err(ControlError::NotLeader { leader: Some(leader) })
+                if !forwarded && leader != self.inner.config.id =>
+            {
+                self.forward_control(leader, body).await
+            }
+            Err(error) => ControlResponse::Failed(error),
+        }
+    }
+
+    async fn forward_control(&self, leader: NodeId, body: ControlBody) -> ControlResponse {
+        let request = Request::<R>::Control(ControlRequest { forwarded: true, body });
+        let failed = |error: String| ControlResponse::Failed(ControlError::Unknown(error));
+        let frame = match codec::encode(&request) {
+            Ok(frame) => frame,
+            Err(error) => return failed(error.to_string()),
+        };
+        match self.inner.transport.call(leader, Lane::Client, frame).await {
+            Ok(answer) => match codec::decode::<Response<R>>(&answer) {
+                Ok(Response::Control(response)) => response,
+                Ok(_) => failed("the leader answered another request".to_owned()),
+                Err(error) => failed(error.to_string()),
+            },
+            Err(TransportError::Unreachable { .. } | TransportError::Refused { .. }) => {
+                ControlResponse::Failed(ControlError::NotLeader { leader: Some(leader) })
+            }
+            Err(error) => failed(error.to_string()),
         }
     }
 }

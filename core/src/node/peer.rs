@@ -17,8 +17,13 @@ where
     T: Transport,
     SM: Machine<R>,
 {
-    async fn call(&self, _lane: Lane, request: Bytes) -> Result<Bytes, TransportError> {
+    async fn call(&self, lane: Lane, request: Bytes) -> Result<Bytes, TransportError> {
         let request = codec::decode::<Request<R>>(&request).map_err(refused)?;
+        // The clients' lane is open to whom the others are closed to.
+        let is_clients = matches!(request, Request::Client(_) | Request::Control(_));
+        if is_clients != (lane == Lane::Client) {
+            return Err(refused("a request on the wrong lane"));
+        }
         let raft = &self.inner.raft;
         let response = match request {
             Request::Vote(vote) => Response::Vote(raft.vote(vote).await.map_err(refused)?),
@@ -30,11 +35,15 @@ where
                 raft.handle_transfer_leader(transfer).await.map_err(refused)?,
             ),
             Request::Client(client) => Response::Client(self.serve_client(client).await),
+            Request::Control(control) => Response::Control(self.serve_control(control).await),
         };
         codec::encode::<Response<R>>(&response).map_err(refused)
     }
 
-    async fn stream(&self, _lane: Lane, sender: T::Sender, mut receiver: T::Receiver) {
+    async fn stream(&self, lane: Lane, sender: T::Sender, mut receiver: T::Receiver) {
+        if lane == Lane::Client {
+            return;
+        }
         // A stream that breaks or makes no sense is dropped; the peer sees it broken and retries.
         let Ok(Some(first)) = receiver.recv().await else { return };
         match codec::decode::<Open>(&first) {

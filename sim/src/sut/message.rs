@@ -53,6 +53,7 @@ fn request_text(request: &Request<Rt>) -> String {
             format!("transfer leadership to {}", transfer.to_node_id())
         }
         Request::Client(client) => format!("client {:?}", client.body),
+        Request::Control(control) => format!("control {:?}", control.body),
     }
 }
 
@@ -65,6 +66,7 @@ fn response_text(response: &Response<Rt>) -> String {
         Response::Append(append) => format!("heartbeat answer: {append}"),
         Response::TransferLeader(result) => format!("transfer answer: {result:?}"),
         Response::Client(client) => format!("client answer {client:?}"),
+        Response::Control(control) => format!("control answer {control:?}"),
     }
 }
 

@@ -1,0 +1,238 @@
+//! The folder that a node lives in: its lock, its identity, and whether it may come up on it.
+//!
+//! ```text
+//! lock            held by the running process
+//! identity.json   who lives here: node, cluster, secret key, and the format of the folder
+//! aspen.redb      the storage's database
+//! sync-failed     there after a sync failed: in which boot of the machine
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aspen_core::NodeId;
+use aspen_transport_iroh::SecretKey;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+
+/// The format of the folder that this build writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity.json";
+const SYNC_FAILED: &str = "sync-failed";
+/// Linux tells here which boot of the machine this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why the node may not come up on a folder.
+#[derive(Debug, thiserror::Error)]
+#[error("data folder {}: {problem}", folder.display())]
+pub struct DataFolderError {
+    folder: PathBuf,
+    problem: String,
+}
+
+/// A folder that this process alone has.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    secret_key: SecretKey,
+    /// Unlocked when the process ends, however it does.
+    _lock: File,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    format: u32,
+    node_id: NodeId,
+    cluster: String,
+    secret_key: String,
+}
+
+/// The name of the cluster that has a cookie. It tells nothing of the cookie.
+pub fn cluster_name(cookie: &[u8]) -> String {
+    HEXLOWER.encode(&blake3::derive_key("aspen 2026-11 name of a cluster", cookie)[..16])
+}
+
+impl DataFolder {
+    /// Takes the folder for a node of a cluster. An empty one, or none, becomes that node's.
+    ///
+    /// # Errors
+    /// [`DataFolderError`] when another process has it, when it belongs to another node or cluster,
+    /// when its format is newer than this build, or when a sync failed since the machine booted.
+    pub fn take(path: &Path, node: NodeId, cluster: &str) -> Result<Self, DataFolderError> {
+        let error = |problem: String| DataFolderError { folder: path.to_owned(), problem };
+        let system = |failed: io::Error| error(failed.to_string());
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path).map_err(system)?;
+        let has_identity = path.join(IDENTITY).exists();
+        if !has_identity {
+            let mut entries = fs::read_dir(path).map_err(system)?.filter_map(Result::ok);
+            if let Some(entry) = entries.find(|entry| entry.file_name() != LOCK) {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                return Err(error(format!(
+                    "there is a `{name}` and no {IDENTITY}; expected a node's folder or an empty one"
+                )));
+            }
+        }
+        let lock = File::create(path.join(LOCK)).map_err(system)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(error("another process is using it".to_owned()));
+            }
+            Err(TryLockError::Error(failed)) => return Err(system(failed)),
+        }
+        if !has_identity {
+            let key = SecretKey::generate();
+            let identity = Identity {
+                format: FORMAT,
+                node_id: node,
+                cluster: cluster.to_owned(),
+                secret_key: HEXLOWER.encode(&key.to_bytes()),
+            };
+            write_whole(path, IDENTITY, &identity).map_err(system)?;
+        }
+        let text = fs::read(path.join(IDENTITY)).map_err(system)?;
+        let identity = read_identity(&text).map_err(|problem| error(problem.to_string()))?;
+        let secret_key = identity.check(node, cluster).map_err(error)?;
+        let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
+        folder.check_syncs().map_err(error)?;
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node's identity in the network.
+    pub fn secret_key(&self) -> &SecretKey {
+        &self.secret_key
+    }
+
+    /// Notes that a sync failed, as well as that is possible on a disk that fails.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn note_failed_sync(&self) -> io::Result<()> {
+        write_whole(&self.path, SYNC_FAILED, &boot())
+    }
+
+    fn check_syncs(&self) -> Result<(), String> {
+        let marker = self.path.join(SYNC_FAILED);
+        match fs::read(&marker) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(format!("{SYNC_FAILED}: {error}")),
+            Ok(bytes) if serde_json::from_slice::<String>(&bytes).is_ok_and(|it| it != boot()) => {
+                fs::remove_file(&marker).map_err(|error| format!("{SYNC_FAILED}: {error}"))
+            }
+            Ok(_) => Err("a sync of it failed since the machine booted, so what the system has \
+                          cached of it may be on no disk; reboot the machine, or replace the node"
+                .to_owned()),
+        }
+    }
+}
+
+/// What tells this boot of the machine from the others; the same for all where nothing tells.
+fn boot() -> String {
+    fs::read_to_string(BOOT_ID).map_or_else(|_| String::new(), |id| id.trim().to_owned())
+}
+
+fn read_identity(text: &[u8]) -> Result<Identity, String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let unreadable = |error: serde_json::Error| format!("{IDENTITY}: {error}");
+    let Format { format } = serde_json::from_slice(text).map_err(unreadable)?;
+    if format > FORMAT {
+        return Err(format!(
+            "its format is {format}, and this build reads formats up to {FORMAT}; a newer \
+             aspen-node wrote it"
+        ));
+    }
+    serde_json::from_slice(text).map_err(unreadable)
+}
+
+impl Identity {
+    fn check(&self, node: NodeId, cluster: &str) -> Result<SecretKey, String> {
+        if self.node_id != node {
+            return Err(format!("it belongs to node {}, not to node {node}", self.node_id));
+        }
+        if self.cluster != cluster {
+            return Err("it belongs to another cluster, which has another cookie".to_owned());
+        }
+        let key = HEXLOWER.decode(self.secret_key.as_bytes()).ok();
+        let key = key.and_then(|key| <[u8; 32]>::try_from(key).ok());
+        let key = key.ok_or_else(|| format!("{IDENTITY}: `secret_key` is no key"))?;
+        Ok(SecretKey::from_bytes(&key))
+    }
+}
+
+/// A file is there whole or not at all, and nobody else may read it.
+fn write_whole(folder: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
+    let unfinished = folder.join(format!("{name}.new"));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(&serde_json::to_vec_pretty(content)?)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: &str = "c0ffee";
+
+    fn refused(path: &Path, node: u64, cluster: &str) -> String {
+        DataFolder::take(path, NodeId(node), cluster).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_folder_is_one_nodes_and_one_clusters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/data");
+        let taken = DataFolder::take(&path, NodeId(1), CLUSTER).unwrap();
+        assert!(refused(&path, 1, CLUSTER).contains("another process is using it"));
+        let key = taken.secret_key().to_bytes();
+        drop(taken);
+        assert!(refused(&path, 2, CLUSTER).contains("it belongs to node 1, not to node 2"));
+        assert!(refused(&path, 1, "decaf").contains("another cluster"));
+        let again = DataFolder::take(&path, NodeId(1), CLUSTER).unwrap();
+        assert_eq!(again.secret_key().to_bytes(), key);
+    }
+
+    #[test]
+    fn what_is_no_nodes_folder_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("letters.txt"), "dear").unwrap();
+        assert!(refused(folder.path(), 1, CLUSTER).contains("there is a `letters.txt`"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(IDENTITY), r#"{"format": 2, "soul": true}"#).unwrap();
+        assert!(refused(folder.path(), 1, CLUSTER).contains("its format is 2"));
+        fs::write(folder.path().join(IDENTITY), "{").unwrap();
+        assert!(refused(folder.path(), 1, CLUSTER).contains("identity.json: EOF"));
+    }
+
+    #[test]
+    fn after_a_failed_sync_it_takes_a_reboot() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = DataFolder::take(folder.path(), NodeId(1), CLUSTER).unwrap();
+        taken.note_failed_sync().unwrap();
+        drop(taken);
+        assert!(refused(folder.path(), 1, CLUSTER).contains("reboot the machine"));
+        fs::write(folder.path().join(SYNC_FAILED), "\"an earlier boot\"").unwrap();
+        let taken = DataFolder::take(folder.path(), NodeId(1), CLUSTER).unwrap();
+        assert!(!taken.path().join(SYNC_FAILED).exists());
+    }
+}

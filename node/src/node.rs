@@ -1,0 +1,121 @@
+//! A node, from its start to its end, in this order; it ends in the reverse order:
+//!
+//! 1. the data folder, which nobody else may have;
+//! 2. the endpoint, so that a taken address is known before the database is touched;
+//! 3. the storage, on what the folder holds;
+//! 4. Raft, which begins to serve.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use aspen_core::storage::{self, StateMachine, StorageConfig, Store};
+use aspen_core::{ClusterController, Node, NodeId};
+use aspen_transport_iroh::{
+    ClusterKeys, Credentials, IrohTransport, PeerAddress, Ticket, TokioRuntime,
+};
+
+use crate::data_folder::{DataFolder, cluster_name};
+use crate::settings::Settings;
+use crate::volume::FolderVolume;
+
+/// How often a leader that ends looks whether another leads.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A running node.
+pub struct RunningNode {
+    id: NodeId,
+    /// How long a leader that ends waits for the next.
+    patience: Duration,
+    keys: ClusterKeys,
+    raft: Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>,
+    store: Store<TokioRuntime>,
+    transport: IrohTransport,
+    sync_failed: Arc<AtomicBool>,
+    folder: DataFolder,
+}
+
+impl RunningNode {
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// What is in the way, with the folder or the address.
+    pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let id = settings.node.id;
+        let cluster = cluster_name(&settings.cookie);
+        let folder = DataFolder::take(&settings.data_dir, id, &cluster)?;
+        let keys = ClusterKeys::new(&settings.cookie);
+        let credentials = Credentials::Node(keys.clone());
+        let key = folder.secret_key().clone();
+        let mut endpoint = aspen_transport_iroh::Settings::new(key, credentials, settings.bind);
+        endpoint.relay = settings.relay.clone();
+        let transport = IrohTransport::bind(endpoint).await;
+        let transport = transport.with_context(|| format!("--bind {}", settings.bind))?;
+        let volume = FolderVolume::new(folder.path()).context("the storage thread")?;
+        let sync_failed = volume.sync_failed();
+        let path = folder.path().to_owned();
+        // Recovery reads the disk, for seconds where the last end was a crash.
+        let opened = tokio::task::spawn_blocking(move || {
+            storage::open::<TokioRuntime, _>(Arc::new(volume), &StorageConfig::default())
+        });
+        let opened = opened.await?.with_context(|| format!("data folder {}", path.display()))?;
+        let (log, machine, store) = (opened.log, opened.machine, opened.store);
+        let config = settings.node.clone();
+        let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
+        let patience = settings.node.election_max;
+        Ok(Self { id, patience, keys, raft, store, transport, sync_failed, folder })
+    }
+
+    /// Where others find the node.
+    pub fn address(&self) -> PeerAddress {
+        self.transport.address()
+    }
+
+    /// What a client needs: this node's address, those of the members, and the clients' secret.
+    pub fn ticket(&self) -> Ticket {
+        let members = self.raft.current_state().addresses;
+        let members = members.iter().filter_map(|(id, text)| Some((*id, text.parse().ok()?)));
+        let mut nodes: std::collections::BTreeMap<_, _> = members.collect();
+        nodes.insert(self.id, self.address());
+        Ticket { nodes, secret: self.keys.client_secret().clone() }
+    }
+
+    /// Waits until the node has stopped by itself, and says why.
+    pub async fn stopped(&self) -> String {
+        let reason = self.raft.stopped().await;
+        if self.sync_failed.load(Ordering::Relaxed)
+            && let Err(error) = self.folder.note_failed_sync()
+        {
+            tracing::error!(%error, "the failed sync could not be noted");
+        }
+        reason
+    }
+
+    /// Ends the node in the reverse order of its start. A leader hands its leadership over first, so
+    /// that nobody has to wait for its absence to be noticed.
+    pub async fn shutdown(self) {
+        let handed_over = tokio::time::timeout(self.patience, self.hand_over()).await;
+        if handed_over.is_err() {
+            tracing::warn!("the leadership was not taken over");
+        }
+        self.raft.shutdown().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the storage was not closed cleanly");
+        }
+        self.transport.close().await;
+    }
+
+    async fn hand_over(&self) {
+        let state = self.raft.current_state();
+        let mut voters = state.voters.iter().flatten().copied();
+        let heir = voters.rfind(|voter| *voter != self.id);
+        let (Some(leader), Some(heir)) = (state.leader, heir) else { return };
+        // An error says that it leads no more, or has stopped.
+        if leader == self.id && self.raft.transfer_leader(heir).await.is_ok() {
+            while self.raft.current_state().leader == Some(self.id) {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+}

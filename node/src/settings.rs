@@ -1,0 +1,248 @@
+//! What a node is told: variables of the environment, then a file, then the command line; the later
+//! word counts.
+//!
+//! All three say the same things under the same names: `--heartbeat-interval-ms 200`,
+//! `heartbeat-interval-ms = 200` and `ASPEN_HEARTBEAT_INTERVAL_MS=200`. Everything is checked before
+//! anything is started or written.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aspen_core::{NodeConfig, NodeId};
+use aspen_transport_iroh::RelayUrl;
+use clap::Parser;
+use serde::Deserialize;
+
+/// Shortest cookie.
+const COOKIE_BYTES_MIN: usize = 16;
+/// Cookies that stand in examples.
+const WELL_KNOWN_COOKIES: [&str; 2] = ["change-me-change-me", "aspen-aspen-aspen"];
+/// What every variable of the environment begins with.
+const VARIABLES: &str = "ASPEN_";
+/// Variables of `aspen-cli`, which may stand beside the node's.
+const VARIABLES_OF_OTHERS: [&str; 1] = ["ASPEN_TICKET"];
+const DEFAULT_BIND: &str = "0.0.0.0:7600";
+
+/// A node of an Aspen cluster: a replicated key-value store.
+///
+/// Every setting can also stand in the file of --config, under its name without the dashes, and in
+/// a variable of the environment: ASPEN_NODE_ID for --node-id. The command line comes before the
+/// file, the file before the environment.
+#[derive(Clone, Debug, Default, Parser, Deserialize)]
+#[command(name = "aspen-node", version)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Who this node is in its cluster; never given to another machine
+    #[arg(long, value_name = "N")]
+    node_id: Option<u64>,
+    /// The cluster's secret, of 16 bytes or more; better kept in a file
+    #[arg(long, value_name = "TEXT")]
+    cookie: Option<String>,
+    /// A file with the cluster's secret
+    #[arg(long, value_name = "FILE")]
+    cookie_file: Option<PathBuf>,
+    /// The folder that the node keeps its data in; made if there is none
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the node listens; UDP [default: 0.0.0.0:7600]
+    #[arg(long, value_name = "IP:PORT")]
+    bind: Option<SocketAddr>,
+    /// A relay to be reached through where no direct way is [default: none]
+    #[arg(long, value_name = "URL")]
+    relay_url: Option<String>,
+    /// How often a leader says that it is alive [default: 500]
+    #[arg(long, value_name = "MS")]
+    heartbeat_interval_ms: Option<u64>,
+    /// Shortest wait for a leader before an election [default: 1500]
+    #[arg(long, value_name = "MS")]
+    election_timeout_min_ms: Option<u64>,
+    /// Longest wait for a leader before an election [default: 3000]
+    #[arg(long, value_name = "MS")]
+    election_timeout_max_ms: Option<u64>,
+    /// A file with settings, in TOML
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// What a node runs with, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Identity and timeouts.
+    pub node: NodeConfig,
+    /// The cluster's secret.
+    pub cookie: Vec<u8>,
+    /// Where the data is.
+    pub data_dir: PathBuf,
+    /// Where the node listens.
+    pub bind: SocketAddr,
+    /// The relay, if one is wanted.
+    pub relay: Option<RelayUrl>,
+}
+
+/// What is wrong with the settings, in one line that names the place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
+
+fn error(text: String) -> SettingsError {
+    SettingsError(text)
+}
+
+/// Joins the sources of settings.
+///
+/// # Errors
+/// [`SettingsError`] for the first thing that is wrong, with the flag, variable or line.
+pub fn read(
+    options: Options,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Settings, SettingsError> {
+    let mut joined = from_environment(environment)?;
+    let config = options.config.clone().or(joined.config.take());
+    if let Some(path) = config {
+        joined = from_file(&path)?.over(joined);
+    }
+    options.over(joined).settle()
+}
+
+fn from_environment(
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Options, SettingsError> {
+    let mut joined = Options::default();
+    let mut variables: Vec<(String, OsString)> = environment
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with(VARIABLES))
+        .filter(|(name, _)| !VARIABLES_OF_OTHERS.contains(&name.as_str()))
+        .collect();
+    variables.sort();
+    for (name, value) in variables {
+        let setting = name[VARIABLES.len()..].to_ascii_lowercase().replace('_', "-");
+        let mut flag = OsString::from(format!("--{setting}="));
+        flag.push(value);
+        let parsed = Options::try_parse_from([OsString::from("aspen-node"), flag]);
+        joined =
+            parsed.map_err(|wrong| error(format!("{name}: {}", one_line(&wrong))))?.over(joined);
+    }
+    Ok(joined)
+}
+
+fn from_file(path: &Path) -> Result<Options, SettingsError> {
+    let text = fs::read_to_string(path)
+        .map_err(|failed| error(format!("--config {}: {failed}", path.display())))?;
+    toml::from_str(&text).map_err(|wrong| {
+        let line = 1 + wrong.span().map_or(0, |span| text[..span.start].matches('\n').count());
+        error(format!("{}:{line}: {}", path.display(), wrong.message().replace('\n', " ")))
+    })
+}
+
+/// What clap found wrong, without its advice.
+pub fn one_line(wrong: &clap::Error) -> String {
+    let text = wrong.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+impl Options {
+    /// These, and what they leave open from others.
+    fn over(self, other: Self) -> Self {
+        // A cookie and a file with one are two ways to say the same thing.
+        let (cookie, cookie_file) = match (&self.cookie, &self.cookie_file) {
+            (None, None) => (other.cookie, other.cookie_file),
+            _ => (self.cookie, self.cookie_file),
+        };
+        Self {
+            node_id: self.node_id.or(other.node_id),
+            cookie,
+            cookie_file,
+            data_dir: self.data_dir.or(other.data_dir),
+            bind: self.bind.or(other.bind),
+            relay_url: self.relay_url.or(other.relay_url),
+            heartbeat_interval_ms: self.heartbeat_interval_ms.or(other.heartbeat_interval_ms),
+            election_timeout_min_ms: self.election_timeout_min_ms.or(other.election_timeout_min_ms),
+            election_timeout_max_ms: self.election_timeout_max_ms.or(other.election_timeout_max_ms),
+            config: self.config.or(other.config),
+        }
+    }
+
+    fn settle(self) -> Result<Settings, SettingsError> {
+        let missing = |flag: &str| error(format!("{flag} is missing; see aspen-node --help"));
+        let id = self.node_id.ok_or_else(|| missing("--node-id"))?;
+        if id == 0 {
+            return Err(error("--node-id 0: expected a number from 1".to_owned()));
+        }
+        let cookie = cookie(self.cookie, self.cookie_file)?;
+        let relay = self.relay_url.map(|url| {
+            let wrong = |_| error(format!("--relay-url {url}: expected a URL"));
+            url.parse::<RelayUrl>().map_err(wrong)
+        });
+        let mut node = NodeConfig::new(NodeId(id));
+        let ms =
+            |given: Option<u64>, default: Duration| given.map_or(default, Duration::from_millis);
+        node.heartbeat = ms(self.heartbeat_interval_ms, node.heartbeat);
+        node.election_min = ms(self.election_timeout_min_ms, node.election_min);
+        node.election_max = ms(self.election_timeout_max_ms, node.election_max);
+        check_timeouts(&node)?;
+        Ok(Settings {
+            node,
+            cookie,
+            data_dir: self.data_dir.ok_or_else(|| missing("--data-dir"))?,
+            bind: self.bind.unwrap_or_else(|| DEFAULT_BIND.parse().expect("a constant address")),
+            relay: relay.transpose()?,
+        })
+    }
+}
+
+fn cookie(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, SettingsError> {
+    let (place, cookie) = match (text, file) {
+        (Some(_), Some(_)) => {
+            let both = "--cookie and --cookie-file are both given; expected one of them";
+            return Err(error(both.to_owned()));
+        }
+        (Some(text), None) => ("--cookie".to_owned(), text),
+        (None, Some(path)) => {
+            let place = format!("--cookie-file {}", path.display());
+            let text = fs::read_to_string(&path);
+            (place.clone(), text.map_err(|failed| error(format!("{place}: {failed}")))?)
+        }
+        (None, None) => {
+            let neither = "--cookie or --cookie-file is missing; see aspen-node --help";
+            return Err(error(neither.to_owned()));
+        }
+    };
+    let cookie = cookie.trim();
+    if cookie.len() < COOKIE_BYTES_MIN {
+        let bytes = cookie.len();
+        return Err(error(format!(
+            "{place}: {bytes} bytes; expected {COOKIE_BYTES_MIN} or more, which nobody can guess"
+        )));
+    }
+    let first = cookie.chars().next();
+    if WELL_KNOWN_COOKIES.contains(&cookie) || cookie.chars().all(|one| Some(one) == first) {
+        return Err(error(format!("{place}: everybody knows this one; expected one of your own")));
+    }
+    Ok(cookie.as_bytes().to_vec())
+}
+
+fn check_timeouts(node: &NodeConfig) -> Result<(), SettingsError> {
+    let ms = |duration: Duration| duration.as_millis();
+    let (heartbeat, min, max) = (ms(node.heartbeat), ms(node.election_min), ms(node.election_max));
+    if heartbeat == 0 {
+        return Err(error("--heartbeat-interval-ms 0: expected 1 or more".to_owned()));
+    }
+    if min < 2 * heartbeat {
+        return Err(error(format!(
+            "--election-timeout-min-ms {min}: expected at least two heartbeats, {} ms",
+            2 * heartbeat
+        )));
+    }
+    if max <= min {
+        return Err(error(format!(
+            "--election-timeout-max-ms {max}: expected more than --election-timeout-min-ms, {min}"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! Three real processes on loopback, and what may happen to them.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aspen_check::history::Event;
+use aspen_check::{Budget, Verdict, check};
+use aspen_cli::load::{self, Load, Tally};
+use aspen_core::NodeId;
+use aspen_core::api::{Consistency, ControlBody, Scan};
+use aspen_core::command::{Command, Reply};
+use aspen_transport_iroh::Ticket;
+use bytes::Bytes;
+use harness::{Cluster, ELECTION_MAX_MS, PATIENCE, client_of};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const LOAD: Load = Load { clients: 8, keys: 5, value_bytes: 0, reads_percent: 40, record: true };
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::from(text.to_owned())
+}
+
+fn set(key: &str, value: &str) -> Command {
+    Command::Set { key: bytes(key), value: bytes(value) }
+}
+
+/// A load on the cluster, under way.
+struct Running {
+    tally: Arc<Tally>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(cluster: &Cluster) -> Self {
+        let client = client_of(cluster.nodes.values(), PATIENCE).await;
+        let tally = Tally::new();
+        let task = tokio::spawn(load::run(client, LOAD, tally.clone()));
+        let running = Self { tally, task };
+        running.answers(100).await;
+        running
+    }
+
+    /// Waits until so many more operations are answered.
+    async fn answers(&self, more: u64) {
+        let goal = self.tally.answered.load(Ordering::Relaxed) + more;
+        let waiting = async {
+            while self.tally.answered.load(Ordering::Relaxed) < goal {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the cluster serves");
+    }
+
+    /// Ends the load; what its clients saw must have come from one copy of the data.
+    async fn stop(self) -> Vec<Event> {
+        self.tally.stop();
+        self.task.await.unwrap();
+        let history = self.tally.take_history();
+        assert_eq!(check(&history, Budget::default()), Ok(Verdict::Linearizable));
+        history
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_serves_and_changes_its_members() {
+    let mut cluster = Cluster::start().await;
+    let client = cluster.client.clone();
+    assert_eq!(client.write(set("a/1", "one")).await, Ok(Reply::Done));
+    let pairs = vec![(bytes("a/2"), bytes("two")), (bytes("b"), bytes("three"))];
+    assert_eq!(client.write(Command::SetMulti { pairs }).await, Ok(Reply::Done));
+    let swap = |expected: &str| Command::CompareAndSet {
+        key: bytes("b"),
+        expected: Some(bytes(expected)),
+        value: bytes("four"),
+    };
+    assert_eq!(client.write(swap("two")).await, Ok(Reply::Mismatch(Some(bytes("three")))));
+    assert_eq!(client.write(swap("three")).await, Ok(Reply::Swapped));
+    let get = |key: &str| client.get(bytes(key), Consistency::Linearizable);
+    assert_eq!(get("b").await, Ok(Some(bytes("four"))));
+    assert_eq!(get("c").await, Ok(None));
+    let scan = Scan { prefix: bytes("a/"), after: None, limit: 10 };
+    let page = client.scan(scan, Consistency::Linearizable).await.unwrap();
+    assert_eq!(page.rows, [("a/1", "one"), ("a/2", "two")].map(|(k, v)| (bytes(k), bytes(v))));
+
+    // A fourth node learns, takes the leader's place among the voters, and serves.
+    let (node, address) = {
+        let node = cluster.add(4);
+        (NodeId(node.id), node.address.to_string())
+    };
+    client.control(ControlBody::AddLearner { node, address }).await.unwrap();
+    let leader = cluster.leader().await;
+    let voters: BTreeSet<NodeId> = (1..=4).filter(|id| *id != leader).map(NodeId).collect();
+    let heir = *voters.first().unwrap();
+    client.control(ControlBody::TransferLeader { to: heir }).await.unwrap();
+    cluster
+        .until("the heir to lead", |states| {
+            states.iter().any(|it| it.id == heir && it.leader == Some(heir)).then_some(())
+        })
+        .await;
+    client.control(ControlBody::ChangeMembership { voters: voters.clone() }).await.unwrap();
+    cluster.node(leader).kill();
+    let expected = vec![voters];
+    cluster
+        .until("three voters", |states| {
+            states.iter().all(|state| state.voters == expected).then_some(())
+        })
+        .await;
+    assert_eq!(client.write(set("after", "all")).await, Ok(Reply::Done));
+    assert_eq!(get("a/1").await, Ok(Some(bytes("one"))));
+    client.control(ControlBody::Snapshot).await.unwrap();
+    cluster
+        .until("a snapshot", |states| {
+            states.iter().any(|state| state.snapshot_index.is_some()).then_some(())
+        })
+        .await;
+}
+
+/// Runs `aspen-cli` on the cluster: its exit code and what it printed.
+fn cli(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String) {
+    let program = Path::new(env!("CARGO_BIN_EXE_aspen-node")).with_file_name("aspen-cli");
+    assert!(program.exists(), "aspen-cli is not built; `cargo test --workspace` builds it");
+    let ticket = cluster.nodes.values().next().unwrap().ticket.to_string();
+    let mut command = std::process::Command::new(program);
+    let output = command.env("ASPEN_TICKET", ticket).args(arguments).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_says_what_it_did() {
+    let cluster = Cluster::start().await;
+    let done = |out: &str| (Some(0), out.to_owned());
+    let not = |out: &str| (Some(1), out.to_owned());
+    let cases: [(&[&str], (Option<i32>, String)); 12] = [
+        (&["kv", "set", "a/1", "one"], done("")),
+        (&["kv", "get", "a/1"], done("one\n")),
+        (&["kv", "get", "a/1", "--json"], done("{\"value\":\"one\"}\n")),
+        (&["kv", "get", "a/2"], not("")),
+        (&["kv", "get", "a/2", "--json"], not("{\"value\":null}\n")),
+        (&["kv", "cas", "a/1", "--expected", "two", "three"], not("it holds one\n")),
+        (&["kv", "cas", "a/1", "--expected", "one", "two"], done("")),
+        (&["kv", "cas", "a/1", "--absent", "three"], not("it holds two\n")),
+        (&["kv", "set-multi", "a/2=x=y", "b=z"], done("")),
+        (&["kv", "scan", "a/"], done("a/1\ttwo\na/2\tx=y\n")),
+        (&["kv", "delete", "a/2"], done("x=y\n")),
+        (&["kv", "delete", "a/2"], not("")),
+    ];
+    for (arguments, expected) in cases {
+        assert_eq!(cli(&cluster, arguments), expected, "{arguments:?}");
+    }
+    let (exit, status) = cli(&cluster, &["cluster", "status"]);
+    assert_eq!((exit, status.lines().count()), (Some(0), 3), "{status}");
+    assert_eq!(status.matches(": leader, ").count(), 1, "{status}");
+    assert_eq!(status.matches(": follower, ").count(), 2, "{status}");
+    let (_, ticket) = cli(&cluster, &["cluster", "ticket"]);
+    let ticket: Ticket = ticket.parse().unwrap();
+    assert_eq!(ticket.nodes.len(), 3);
+    let history = tempfile::NamedTempFile::new().unwrap();
+    let path = history.path().to_str().unwrap();
+    let bench = ["bench", "--seconds", "1", "--keys", "3", "--reads", "50", "--history", path];
+    let (exit, figures) = cli(&cluster, &[&bench[..], &["--json"]].concat());
+    assert_eq!(exit, Some(0));
+    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
+    assert!(figures["answered"].as_u64().unwrap() > 0, "{figures}");
+    let events = aspen_check::history_file::read(history.path()).unwrap();
+    assert_eq!(check(&events, Budget::default()), Ok(Verdict::Linearizable));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_costs_a_pause_and_nothing_else() {
+    let mut cluster = Cluster::start().await;
+    let running = Running::start(&cluster).await;
+    for _ in 0..2 {
+        let leader = cluster.leader().await;
+        cluster.node(leader).kill();
+        let begun = Instant::now();
+        // What was under way is answered late or not at all; a new request tells of the service.
+        let others: Vec<_> = cluster.nodes.values().filter(|node| node.runs()).collect();
+        let client = client_of(others.into_iter(), PATIENCE).await;
+        assert_eq!(client.write(set("still", "there")).await, Ok(Reply::Done));
+        let bound = Duration::from_millis(2 * ELECTION_MAX_MS + 1000);
+        let took = begun.elapsed();
+        assert!(took <= bound, "service was back after {took:?}, allowed are {bound:?}");
+        running.answers(100).await;
+        cluster.node(leader).restart();
+        running.answers(100).await;
+    }
+    let history = running.stop().await;
+    assert!(history.len() > 800, "{} events", history.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_killed_and_restarted_hold_what_they_acknowledged() {
+    let mut cluster = Cluster::start().await;
+    let running = Running::start(&cluster).await;
+    for id in 1..=3 {
+        cluster.node(id).kill();
+    }
+    for id in 1..=3 {
+        cluster.node(id).restart();
+    }
+    running.answers(100).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_follower_is_replaced() {
+    let mut cluster = Cluster::start().await;
+    let running = Running::start(&cluster).await;
+    let leader = cluster.leader().await;
+    let lost = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.node(lost).kill();
+    std::fs::remove_dir_all(&cluster.node(lost).folder).unwrap();
+    // Its number is not used again: who has forgotten its vote must not vote once more.
+    let (node, address) = {
+        let node = cluster.add(4);
+        (NodeId(node.id), node.address.to_string())
+    };
+    let client = cluster.client.clone();
+    client.control(ControlBody::AddLearner { node, address }).await.unwrap();
+    let voters = (1..=4).filter(|id| *id != lost).map(NodeId).collect();
+    client.control(ControlBody::ChangeMembership { voters }).await.unwrap();
+    running.answers(100).await;
+    // The newcomer counts: with one more gone, two of three are left.
+    let other = (1..=3).find(|id| *id != leader && *id != lost).unwrap();
+    cluster.node(other).kill();
+    running.answers(100).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_fails_no_operation() {
+    let mut cluster = Cluster::start().await;
+    let running = Running::start(&cluster).await;
+    for id in 1..=3 {
+        cluster.node(id).terminate();
+        running.answers(50).await;
+        cluster.node(id).restart();
+        cluster
+            .until("everybody to catch up", |states| {
+                let last = states.iter().filter_map(|state| state.applied_index).max()?;
+                let caught_up =
+                    states.iter().filter(|state| state.applied_index >= Some(last - 50)).count();
+                (caught_up == 3).then_some(())
+            })
+            .await;
+        running.answers(50).await;
+    }
+    let tally = running.tally.clone();
+    running.stop().await;
+    assert_eq!(tally.failed.load(Ordering::Relaxed), 0);
+    assert_eq!(tally.unknown.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_leader_is_replaced_and_comes_back_as_a_follower() {
+    let mut cluster = Cluster::start().await;
+    let running = Running::start(&cluster).await;
+    let leader = cluster.leader().await;
+    cluster.node(leader).signal("STOP");
+    let others: Vec<_> = cluster.nodes.values().filter(|node| node.id != leader).collect();
+    let client = client_of(others.into_iter(), PATIENCE).await;
+    assert_eq!(client.write(set("still", "there")).await, Ok(Reply::Done));
+    cluster.node(leader).signal("CONT");
+    running.answers(100).await;
+    assert_ne!(cluster.leader().await, leader);
+    running.stop().await;
+}
