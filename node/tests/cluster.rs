@@ -123,8 +123,11 @@ async fn a_cluster_serves_and_changes_its_members() {
         .await;
 }
 
-/// Runs `aspen-cli` on the cluster: its exit code and what it printed.
-fn cli(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String) {
+/// An exit code, and what was printed.
+type Printed = (Option<i32>, String);
+
+/// Runs `aspen-cli` on the cluster.
+fn cli(cluster: &Cluster, arguments: &[&str]) -> Printed {
     let program = Path::new(env!("CARGO_BIN_EXE_aspen-node")).with_file_name("aspen-cli");
     assert!(program.exists(), "aspen-cli is not built; `cargo test --workspace` builds it");
     let ticket = cluster.nodes.values().next().unwrap().ticket.to_string();
@@ -139,7 +142,7 @@ async fn the_command_line_says_what_it_did() {
     let cluster = Cluster::start().await;
     let done = |out: &str| (Some(0), out.to_owned());
     let not = |out: &str| (Some(1), out.to_owned());
-    let cases: [(&[&str], (Option<i32>, String)); 12] = [
+    let cases: [(&[&str], Printed); 12] = [
         (&["kv", "set", "a/1", "one"], done("")),
         (&["kv", "get", "a/1"], done("one\n")),
         (&["kv", "get", "a/1", "--json"], done("{\"value\":\"one\"}\n")),
