@@ -18,6 +18,9 @@ use tokio::time::Instant;
 
 use crate::client::{Client, Failure, Session};
 
+/// Longer than any request is waited for; what takes longer counts as this long.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
 /// What a load is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -61,9 +64,12 @@ impl Tally {
     /// Of a load that begins now.
     ///
     /// # Panics
-    /// Never: the histogram's precision is a constant.
+    /// Never: the histogram's bounds and precision are constants.
     pub fn new() -> Arc<Self> {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        let histogram = || {
+            Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)
+                .expect("bounds and digits that go together")
+        };
         Arc::new(Self {
             begun: Instant::now(),
             stopped: AtomicBool::new(false),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aspen_core::limits::{
     CONNECT_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX, READ_TIMEOUT, STRANGERS_MAX,
 };
-use aspen_core::transport::{Handler, Lane};
+use aspen_core::transport::{Handler, Lane, TransportError};
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use irpc::rpc::RemoteService;
 use irpc::util::AsyncReadVarintExt;
@@ -168,8 +168,7 @@ async fn read_first(receive: &mut RecvStream) -> Option<Protocol> {
 }
 
 /// The words of a handler that did not handle a call.
-fn reason(error: &aspen_core::transport::TransportError) -> String {
-    use aspen_core::transport::TransportError;
+fn reason(error: &TransportError) -> String {
     match error {
         TransportError::Refused { reason } => reason.clone(),
         TransportError::Unreachable { .. }

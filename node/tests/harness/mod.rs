@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aspen_cli::{Client, Failure};
+use aspen_cli::Client;
 use aspen_core::NodeId;
 use aspen_core::api::{ClusterState, ControlBody};
 use aspen_transport_iroh::{PeerAddress, Ticket};
@@ -139,10 +139,13 @@ impl Cluster {
         cluster
     }
 
-    /// One more node, which the others do not know yet.
-    pub(crate) fn add(&mut self, id: u64) -> &Process {
+    /// One more node, as a learner that has caught up.
+    pub(crate) async fn join(&mut self, id: u64) {
         let node = Process::start(id, self.folder.path().join(id.to_string()));
-        self.nodes.entry(id).or_insert(node)
+        let address = node.address.to_string();
+        self.nodes.insert(id, node);
+        let learner = ControlBody::AddLearner { node: NodeId(id), address };
+        self.client.control(learner).await.unwrap();
     }
 
     pub(crate) fn node(&mut self, id: u64) -> &mut Process {
@@ -200,9 +203,4 @@ pub(crate) async fn client_of(
         }
     }
     Arc::new(Client::new(&ticket.expect("a node"), patience).await.unwrap())
-}
-
-/// Whether a failure says that nothing happened.
-pub(crate) fn is_unavailable(failure: &Failure) -> bool {
-    matches!(failure, Failure::Unavailable(_))
 }
