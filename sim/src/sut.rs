@@ -13,7 +13,7 @@ mod marks;
 mod message;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aspen_core::storage::{StorageConfig, Store};
@@ -28,7 +28,7 @@ use crate::disk::SimVolume;
 use crate::mutants::{Mutant, MutantLog, MutantMachine, MutantTransport};
 use crate::run::Recorder;
 use crate::scenario::Scenario;
-use crate::trace::TraceKind;
+use crate::trace::{Position, TraceKind};
 
 /// openraft's types, as the simulator runs them.
 pub(crate) type Types = aspen_core::RaftConfig<SimRuntime>;
@@ -85,8 +85,7 @@ impl Start {
         let opened = storage::open::<SimRuntime, _>(volume, &self.storage)
             .map_err(|error| error.to_string())?;
         let store: Store<SimRuntime> = opened.store;
-        let teller =
-            Teller { node: self.id, incarnation: self.incarnation, recorder: self.recorder };
+        let teller = Teller::new(self.id, self.incarnation, self.recorder);
 
         let log = MutantLog::new(opened.log, self.mutant);
         let mut log = TracedLog::new(log, teller.clone());
@@ -162,10 +161,35 @@ pub(crate) struct Teller {
     node: NodeId,
     incarnation: u32,
     recorder: Recorder,
+    /// The last entry kept by the truncation that the storage still holds back, if it does.
+    truncation: Arc<Mutex<Option<Option<Position>>>>,
 }
 
 impl Teller {
+    fn new(node: NodeId, incarnation: u32, recorder: Recorder) -> Self {
+        Self { node, incarnation, recorder, truncation: Arc::default() }
+    }
+
     pub(crate) fn tell(&self, kind: TraceKind) {
         self.recorder.event(self.node, self.incarnation, kind);
+    }
+
+    /// Notes a truncation, to be told when the storage is asked for what takes it to the disk.
+    pub(crate) fn note_truncation(&self, after: Option<Position>) {
+        let mut noted = self.truncation();
+        *noted = Some(noted.map_or(after, |earlier| earlier.min(after)));
+    }
+
+    /// Tells of the truncation that was noted. An installed snapshot has taken the place of
+    /// everything up to its `last` entry; only what comes after that is gone.
+    pub(crate) fn tell_truncation(&self, last: Option<Position>) {
+        let noted = self.truncation().take();
+        if let Some(after) = noted {
+            self.tell(TraceKind::Truncated { after: after.max(last) });
+        }
+    }
+
+    fn truncation(&self) -> MutexGuard<'_, Option<Option<Position>>> {
+        self.truncation.lock().expect("nothing panics while it holds this lock")
     }
 }

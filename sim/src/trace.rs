@@ -113,7 +113,9 @@ pub enum TraceKind {
         /// The last durable entry.
         position: Position,
     },
-    /// The log's tail was removed and the removal reported durable.
+    /// The log's tail was removed, and the removal handed over to reach the disk in one
+    /// transaction with what is told next; behind `SnapshotInstalled` it has reached the disk
+    /// with that, and what the snapshot covers is not counted as removed.
     Truncated {
         /// The last entry kept, or none.
         after: Option<Position>,

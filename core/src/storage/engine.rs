@@ -53,13 +53,19 @@ impl Work {
     /// What the operation asks of the disk.
     pub(crate) fn durability(&self) -> Durability {
         match self {
-            Work::Receive(_) => Durability::Visible,
+            Work::Receive(_) | Work::Truncate(_) => Durability::Visible,
             Work::Flush(durability) => *durability,
-            Work::Append { .. }
-            | Work::Vote(_)
-            | Work::Truncate(_)
-            | Work::Purge(_)
-            | Work::Install { .. } => Durability::Synced,
+            Work::Append { .. } | Work::Vote(_) | Work::Purge(_) | Work::Install { .. } => {
+                Durability::Synced
+            }
+        }
+    }
+
+    /// Whether a truncation in front of it runs in its transaction; otherwise it waits on.
+    pub(crate) fn takes_truncations(&self) -> bool {
+        match self {
+            Work::Append { .. } | Work::Vote(_) | Work::Purge(_) | Work::Install { .. } => true,
+            Work::Truncate(_) | Work::Receive(_) | Work::Flush(_) => false,
         }
     }
 }
@@ -79,6 +85,8 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 struct Changes {
     append: Option<u64>,
+    /// How many truncations it ran.
+    truncations: usize,
     vote: Option<Vote>,
     /// The last entry of those that were flushed, if any were.
     flushed: Option<LogId>,
@@ -122,6 +130,7 @@ fn publish(shared: &Shared, changes: Changes) {
     if let Some(append) = changes.append {
         memory.tail.written(append);
     }
+    memory.tail.removed(changes.truncations);
     if let Some(vote) = changes.vote {
         memory.vote = Some(vote);
     }
@@ -203,6 +212,7 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         if self.ledger.last.is_some_and(|kept| kept.index >= end) {
             self.ledger.last = last;
         }
+        self.changes.truncations += 1;
         Ok(())
     }
 
@@ -272,7 +282,7 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         {
             self.write_cut(cut)?;
         }
-        let reach = index(self.ledger.last).max(index(self.ledger.flushed));
+        let reach = self.log_reach().max(index(self.ledger.flushed));
         let committed = self.shared.memory().committed;
         let news = committed != self.ledger.committed && index(committed) <= reach;
         if let Some(meta) = self.meta.as_mut().filter(|_| news) {
@@ -287,10 +297,11 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
     /// for its turn are left to the next one, so that the state machine on the disk never passes
     /// the log.
     fn cut(&self, durability: Durability) -> Option<Cut> {
+        let reach = self.log_reach();
         let mut applied = self.shared.applied();
         let due = durability == Durability::Synced
             && self.shared.flush_is_due(&applied)
-            && index(applied.last()) <= index(self.ledger.last);
+            && index(applied.last()) <= reach;
         (self.flush || due).then(|| applied.cut())
     }
 
@@ -327,6 +338,14 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         self.ledger.flushed = cut.machine.applied;
         self.changes.flushed = cut.machine.applied;
         Ok(())
+    }
+
+    /// How far the log on the disk is the log that readers see. Behind a truncation that has not
+    /// run yet they see others.
+    fn log_reach(&self) -> Option<u64> {
+        let last = index(self.ledger.last);
+        let memory = self.shared.memory();
+        memory.tail.unremoved().skip(self.changes.truncations).fold(last, Option::min)
     }
 
     fn log(&mut self) -> Result<&mut NumbersTable<'txn>, StorageError> {

@@ -193,9 +193,17 @@ impl<R: Runtime> RaftLogStorage<RaftConfig<R>> for LogStore<R> {
         Ok(self.queue.append(Work::Append { rows, last, append }, callback).await?)
     }
 
+    /// Removes the entries for every reader at once, and from the disk in the transaction of the
+    /// next append, vote, purge or install.
+    ///
+    /// By itself a truncation needs no durability: a node that comes back with the entries that
+    /// were to go is asked again. And it must not have any before an install: openraft truncates
+    /// in front of a snapshot what conflicts with it, down to what the node knows to be committed,
+    /// and among that may be entries whose commit was counted with this disk.
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.shared.check()?;
         self.shared.memory().tail.truncate_after(last);
-        Ok(self.queue.run(Work::Truncate(last)).await?)
+        Ok(self.queue.leave(Work::Truncate(last)).await?)
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {

@@ -25,6 +25,8 @@ pub(crate) enum Answer<R: Runtime> {
     Done(OneshotSenderOf<RaftConfig<R>, Result<(), StorageError>>),
     /// To the caller, who waits for the database to be closed.
     Closed(OneshotSenderOf<RaftConfig<R>, Result<(), StorageError>>),
+    /// To nobody.
+    Unasked,
 }
 
 impl<R: Runtime> Answer<R> {
@@ -34,6 +36,7 @@ impl<R: Runtime> Answer<R> {
         match self {
             Answer::Flushed(callback) => callback.io_completed(result.map_err(Into::into)),
             Answer::Done(sender) | Answer::Closed(sender) => drop(sender.send(result)),
+            Answer::Unasked => {}
         }
     }
 }
@@ -55,6 +58,11 @@ impl<R: Runtime> Queue<R> {
         callback: IOFlushed<RaftConfig<R>>,
     ) -> Result<(), StorageError> {
         self.send(work, Answer::Flushed(callback)).await
+    }
+
+    /// Hands an operation over whose transaction nobody waits for.
+    pub(crate) async fn leave(&self, work: Work) -> Result<(), StorageError> {
+        self.send(work, Answer::Unasked).await
     }
 
     /// Runs an operation and waits for its transaction.

@@ -28,6 +28,8 @@ pub(crate) struct Tail {
     appends: u64,
     /// The last append whose entries are in the database.
     written: u64,
+    /// The last index kept by each truncation that the database has not seen, oldest first.
+    unremoved: VecDeque<Option<u64>>,
 }
 
 #[derive(Debug)]
@@ -48,8 +50,8 @@ pub(crate) struct Read {
 impl Tail {
     /// The tail of a log that was found on the disk.
     pub(crate) fn new(first: u64, last: Option<LogId>, purged: Option<LogId>) -> Self {
-        let entries = VecDeque::new();
-        Self { first, last, purged, entries, bytes: 0, appends: 0, written: 0 }
+        let (entries, unremoved) = (VecDeque::new(), VecDeque::new());
+        Self { first, last, purged, entries, bytes: 0, appends: 0, written: 0, unremoved }
     }
 
     /// The last log id: of the last entry, or the last one purged.
@@ -93,8 +95,9 @@ impl Tail {
         self.evict();
     }
 
-    /// Drops what comes after `last`.
+    /// Drops what comes after `last`; the database still has it.
     pub(crate) fn truncate_after(&mut self, last: Option<LogId>) {
+        self.unremoved.push_back(last.map(|last| last.index));
         let end = last.map_or(0, |last| last.index + 1);
         if self.last.is_none_or(|last| last.index < end) {
             return;
@@ -104,6 +107,16 @@ impl Tail {
             self.bytes -= kept.bytes;
         }
         self.last = last.max(self.purged);
+    }
+
+    /// Notes that the database has seen the oldest truncations, `count` of them.
+    pub(crate) fn removed(&mut self, count: usize) {
+        self.unremoved.drain(..count);
+    }
+
+    /// The last index kept by each truncation that the database has not seen, oldest first.
+    pub(crate) fn unremoved(&self) -> impl Iterator<Item = Option<u64>> {
+        self.unremoved.iter().copied()
     }
 
     /// Drops what comes before `upto`, and `upto` itself.

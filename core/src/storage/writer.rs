@@ -4,8 +4,9 @@
 //! a sync share one, and so does what stands behind them in the queue: it would wait for that sync
 //! anyway. Parts of snapshots at the queue's head need no sync and get a transaction that is
 //! visible at once and durable with the next synced one; so what survives a crash is always a
-//! prefix of what was done. Callbacks fire after the transaction, from this task, so that a node that was killed in
-//! between reports nothing.
+//! prefix of what was done. A truncation waits for the operation that takes it along, and lets
+//! those pass that do not touch the log. Callbacks fire after the transaction, from this task, so
+//! that a node that was killed in between reports nothing.
 //!
 //! Between transactions it clears away generations that nothing names, slice by slice.
 
@@ -52,7 +53,7 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
             if !self.drain().await {
                 return;
             }
-            if !self.waiting.is_empty() {
+            if !self.is_idle() {
                 self.commit_group().await;
             }
             if let Some(generation) = self.doomed.front().copied() {
@@ -61,10 +62,15 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
         }
     }
 
+    /// Whether there is nothing to run; truncations alone are not run.
+    fn is_idle(&self) -> bool {
+        self.waiting.iter().all(|operation| matches!(operation.work, Work::Truncate(_)))
+    }
+
     /// Takes what the queue holds, up to a group; waits for the first unless there is other work.
     /// Says whether anything can still come.
     async fn drain(&mut self) -> bool {
-        if self.waiting.is_empty() && self.doomed.is_empty() {
+        if self.is_idle() && self.doomed.is_empty() {
             match self.queue.recv().await {
                 Some(operation) => self.waiting.push_back(operation),
                 None => return false,
@@ -75,7 +81,7 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
                 Ok(operation) => self.waiting.push_back(operation),
                 Err(TryRecvError::Empty) => break,
                 // The next open clears away whatever is still doomed.
-                Err(TryRecvError::Disconnected) => return !self.waiting.is_empty(),
+                Err(TryRecvError::Disconnected) => return !self.is_idle(),
             }
         }
         true
@@ -104,14 +110,23 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
     }
 
     /// What needs no sync goes alone while it is at the head; once there is a sync to wait for,
-    /// everything behind it rides along.
+    /// everything behind it rides along. Truncations at the head go with what takes them.
     fn next_group(&mut self) -> (Durability, Vec<Operation<R>>) {
+        let truncates = |operation: &Operation<R>| matches!(operation.work, Work::Truncate(_));
         let synced = |operation: &Operation<R>| operation.work.durability() == Durability::Synced;
-        match self.waiting.iter().position(synced) {
-            Some(0) => (Durability::Synced, self.waiting.drain(..).collect()),
-            Some(first) => (Durability::Visible, self.waiting.drain(..first).collect()),
-            None => (Durability::Visible, self.waiting.drain(..).collect()),
-        }
+        let head = self.waiting.iter().position(|operation| !truncates(operation));
+        let first = self.waiting.iter().position(synced);
+        let (durability, count) = match first {
+            Some(first) if Some(first) == head => (Durability::Synced, self.waiting.len()),
+            Some(first) => (Durability::Visible, first),
+            None => (Durability::Visible, self.waiting.len()),
+        };
+        let mut group: Vec<Operation<R>> = self.waiting.drain(..count).collect();
+        let takes = group.iter().rposition(|operation| operation.work.takes_truncations());
+        let untaken = takes.map_or(0, |takes| takes + 1);
+        let left: Vec<_> = group.extract_if(untaken.., |it| truncates(it)).collect();
+        left.into_iter().rev().for_each(|operation| self.waiting.push_front(operation));
+        (durability, group)
     }
 
     /// Clears away a slice of a doomed generation, then lets others run.

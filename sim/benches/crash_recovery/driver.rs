@@ -72,7 +72,9 @@ pub(crate) async fn drive(
                 append(&mut storage, entries, count, wait, &ledger).await
             }
             Operation::Vote(vote) => storage.log.save_vote(&vote).await.map(|()| true),
-            Operation::TruncateAfter(last) => storage.log.truncate_after(last).await.map(|()| true),
+            Operation::TruncateAfter(last) => {
+                storage.log.truncate_after(last).await.map(|()| false)
+            }
             Operation::Purge(upto) => storage.log.purge(upto).await.map(|()| true),
             Operation::Apply(entries) => {
                 let entries = entries.into_iter().map(|entry| Ok((entry, None)));

@@ -21,7 +21,8 @@ pub(crate) enum Operation {
     Append(Vec<Entry>),
     /// Save a vote.
     Vote(Vote),
-    /// Remove what comes after this entry.
+    /// Remove what comes after this entry; on the disk together with the next operation on the log
+    /// or the vote.
     TruncateAfter(Option<LogId>),
     /// Remove everything up to this entry.
     Purge(LogId),
@@ -51,6 +52,8 @@ pub(crate) struct Model {
     pub(crate) purged: Option<LogId>,
     /// The entries after it.
     pub(crate) log: BTreeMap<u64, Entry>,
+    /// Entries that were removed from the log's end and that the disk still has.
+    pub(crate) removed: BTreeMap<u64, Entry>,
     /// The last entry applied.
     pub(crate) applied: Option<LogId>,
     /// The state machine's rows.
@@ -82,12 +85,17 @@ impl Model {
     /// Does to the model what the operation does to the storage.
     pub(crate) fn apply(&mut self, operation: &Operation) {
         match operation {
+            Operation::Append(_) | Operation::Vote(_) | Operation::Purge(_) => self.removed.clear(),
+            Operation::TruncateAfter(_) | Operation::Apply(_) => {}
+        }
+        match operation {
             Operation::Append(entries) => {
                 self.log.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
             }
             Operation::Vote(vote) => self.vote = Some(*vote),
             Operation::TruncateAfter(last) => {
-                self.log.split_off(&last.map_or(0, |last| last.index + 1));
+                self.removed
+                    .append(&mut self.log.split_off(&last.map_or(0, |last| last.index + 1)));
             }
             Operation::Purge(upto) => {
                 self.log = self.log.split_off(&(upto.index + 1));
@@ -117,9 +125,10 @@ impl Model {
         }
     }
 
-    /// Whether log and vote are the same.
-    pub(crate) fn same_log(&self, other: &Self) -> bool {
-        (&self.vote, self.purged, &self.log) == (&other.vote, other.purged, &other.log)
+    /// Whether this is the log and the vote that a start finds.
+    pub(crate) fn same_log(&self, found: &Self) -> bool {
+        (self.vote, self.purged) == (found.vote, found.purged)
+            && self.log.iter().chain(&self.removed).eq(&found.log)
     }
 
     /// Draws an operation that a Raft node may ask for in this state.

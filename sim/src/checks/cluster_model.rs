@@ -91,6 +91,7 @@ impl ClusterModel {
             TraceKind::Stopped { .. } => node.running = false,
             TraceKind::VoteSaved { vote } => {
                 node.vote = Some((*vote, time_us));
+                node.settle();
                 let last = node.last();
                 self.note_leader(*vote, time_us);
                 if vote.committed && vote.voted_for == id {
@@ -106,8 +107,11 @@ impl ClusterModel {
                 }
             }
             TraceKind::Flushed { position } => node.flush(*position, time_us),
-            TraceKind::Truncated { after } => node.truncate(*after, time_us),
-            TraceKind::Purged { upto } => node.purge(*upto),
+            TraceKind::Truncated { after } => node.truncate(*after),
+            TraceKind::Purged { upto } => {
+                node.settle();
+                node.purge(*upto);
+            }
             TraceKind::Committed { position } => self.learn_committed(id, *position, time_us),
             TraceKind::Applied { entry, .. } => {
                 node.applied = Some((entry.position, time_us));

@@ -5,11 +5,13 @@
 //! of what was appended, and nothing else. A purge removes only what the state machine has applied,
 //! or a restart could not rebuild it.
 //!
-//! One loss is excused, because a truncation is recorded when it has become durable and a crash
-//! can fall between: a suffix of entries of terms before that of the leader whom the node follows,
-//! none of them committed. With a leader in office nothing that it wrote can be excused that way.
+//! A truncation reaches the disk together with what is asked for next, and a crash can fall in
+//! front of that. So the log that is found is the one from after the truncation or the one from
+//! before it, and either is held to all of this; a mixture is none of them.
+//!
+//! One loss is excused, because an install is recorded when it has become durable: what the log had
+//! behind the place of a snapshot's last entry, when it had another entry in that place.
 
-use super::cluster_model::ClusterModel;
 use super::invariant::{Finding, Invariant, Scene, entry_name};
 use super::node_model::{Held, LogEntry, NodeModel};
 use super::property::Property;
@@ -43,9 +45,11 @@ impl Invariant for DurableLog {
             .or_else(|| hole(event, recovered))
             .or_else(|| {
                 let node = scene.node?;
-                state_lost(node, event, recovered)
-                    .or_else(|| entry_lost(scene.cluster, node, event, recovered))
-                    .or_else(|| entry_from_nowhere(node, event, recovered))
+                state_lost(node, event, recovered).or_else(|| {
+                    let mut logs = node.versions().map(|node| log_differs(&node, event, recovered));
+                    let latest = logs.next().expect("the node as it is comes first")?;
+                    logs.all(|finding| finding.is_some()).then_some(latest)
+                })
             })
     }
 }
@@ -84,14 +88,17 @@ fn state_lost(node: &NodeModel, event: &TraceEvent, recovered: &Recovered) -> Op
     })
 }
 
+/// What is found is not the log that the node had.
+fn log_differs(node: &NodeModel, event: &TraceEvent, recovered: &Recovered) -> Option<Finding> {
+    entry_lost(node, event, recovered).or_else(|| entry_from_nowhere(node, event, recovered))
+}
+
 /// A durable entry that is neither in the log nor covered by the state machine.
-fn entry_lost(
-    cluster: &ClusterModel,
-    node: &NodeModel,
-    event: &TraceEvent,
-    recovered: &Recovered,
-) -> Option<Finding> {
+fn entry_lost(node: &NodeModel, event: &TraceEvent, recovered: &Recovered) -> Option<Finding> {
     let covered = [recovered.applied, recovered.purged].into_iter().flatten().max();
+    if covered.is_some_and(|covered| conflicts(node, covered)) {
+        return None;
+    }
     let from = covered.map_or(0, |covered| covered.index + 1).max(node.log_start());
     let durable_end = node.durable_end.min(node.log_end());
     let start = recovered.entries.first().map_or(0, |entry| entry.position.index);
@@ -100,9 +107,6 @@ fn entry_lost(
         let at = index.checked_sub(start).map(|at| at as usize);
         let found = at.and_then(|at| recovered.entries.get(at));
         if found.is_some_and(|found| LogEntry::from(found) == entry) {
-            return None;
-        }
-        if found.is_none() && truncation_under_way(cluster, node, event, index) {
             return None;
         }
         let name = entry_name(Position { index, term: entry.term });
@@ -116,21 +120,12 @@ fn entry_lost(
     })
 }
 
-/// Whether the leader that a node follows may have made it remove its log from `first` on.
-fn truncation_under_way(
-    cluster: &ClusterModel,
-    node: &NodeModel,
-    event: &TraceEvent,
-    first: u64,
-) -> bool {
-    let Some((vote, _)) = node.vote else { return false };
-    let older = |index| node.term_at(index).is_some_and(|term| term < vote.term);
-    let known = node.settled().is_some_and(|settled| first <= settled);
-    let elsewhere = cluster.committed_at(first).is_some_and(|committed| {
-        committed.by_term <= vote.term && node.at(first) == Held::Entry(committed.entry)
-    });
-    let follows = vote.committed && vote.voted_for != event.node;
-    follows && older(node.log_end() - 1) && !known && !elsewhere
+/// Whether the log has another entry in the place of one that is committed.
+fn conflicts(node: &NodeModel, committed: Position) -> bool {
+    match node.at(committed.index) {
+        Held::Entry(entry) => entry.term != committed.term,
+        Held::Compacted | Held::Absent => false,
+    }
 }
 
 /// An entry that was never appended, or that was removed.

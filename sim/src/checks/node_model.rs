@@ -2,16 +2,17 @@
 //!
 //! The model believes the trace: it absorbs each event without judging it, so that every
 //! invariant can be stated against the same picture. What it takes for granted is how the recorder
-//! works: `Appended` is recorded before the store is asked, `Flushed` before openraft is told, and
-//! `VoteSaved`, `Truncated` and `Purged` after the store has answered. So at every instant the
-//! true store holds at least what the model calls durable, and at most what it calls appended,
-//! save for a truncation or purge that is under way.
+//! works: `Truncated` and `Appended` are recorded before the store is asked, `Flushed` before
+//! openraft is told, and `VoteSaved` and `Purged` after the store has answered. So at every instant
+//! the true store holds at least what the model calls durable, and at most what it calls appended,
+//! save for a purge that is under way; and until something that was asked for after a truncation
+//! is durable, the store may still hold the log from before it, see [`NodeModel::versions`].
 //!
-//! A store that reports a removal durable has made durable what it kept, because storage
-//! transactions survive in order; and what a node finds at its start counts as durable, because
-//! openraft acknowledges it from then on.
+//! What a node finds at its start counts as durable, because openraft acknowledges it from then
+//! on.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::rc::Rc;
 
 use aspen_core::NodeId;
@@ -67,6 +68,8 @@ pub(crate) struct NodeModel {
     log: VecDeque<LogEntry>,
     /// Entries below this index are durable, if they are there.
     pub(crate) durable_end: u64,
+    /// What the truncations removed that may not have reached the disk, oldest first.
+    removed: Vec<Removed>,
     /// When the durable part last grew.
     pub(crate) flushed_us: u64,
     /// The last entry removed by a purge.
@@ -80,6 +83,16 @@ pub(crate) struct NodeModel {
     pub(crate) committed: Option<(Position, u64)>,
     /// The membership entries in the log and below it, ascending.
     pub(crate) memberships: Vec<Membership>,
+}
+
+/// The tail that a truncation removed.
+#[derive(Clone, Debug)]
+struct Removed {
+    /// The index of its first entry.
+    first: u64,
+    entries: Vec<LogEntry>,
+    /// Entries below this index were durable.
+    durable_end: u64,
 }
 
 impl NodeModel {
@@ -169,6 +182,7 @@ impl NodeModel {
         self.base = first.unwrap_or_else(|| found.purged.map_or(0, |purged| purged.index + 1));
         self.log = found.entries.iter().map(LogEntry::from).collect();
         self.durable_end = self.log_end();
+        self.removed.clear();
         self.flushed_us = time_us;
         self.snapshot = found.applied;
         self.applied = found.applied.map(|applied| (applied, time_us));
@@ -189,6 +203,7 @@ impl NodeModel {
             // After a snapshot the log begins anew behind it.
             self.log.clear();
             self.base = first;
+            self.removed.clear();
         }
         self.log.extend(entries.iter().map(LogEntry::from));
         entries.iter().for_each(|entry| self.note_membership(entry));
@@ -197,16 +212,40 @@ impl NodeModel {
     pub(crate) fn flush(&mut self, position: Position, time_us: u64) {
         // An entry that is not there any more says nothing: its truncation has been seen.
         let Held::Entry(entry) = self.at(position.index) else { return };
-        if entry.term == position.term && position.index >= self.durable_end {
+        if entry.term != position.term {
+            return;
+        }
+        // It was appended after every truncation that began below it.
+        let settled = self.removed.iter().rposition(|removed| removed.first <= position.index);
+        self.removed.drain(..settled.map_or(0, |last| last + 1));
+        if position.index >= self.durable_end {
             self.durable_end = position.index + 1;
             self.flushed_us = time_us;
         }
     }
 
-    pub(crate) fn truncate(&mut self, after: Option<Position>, time_us: u64) {
-        self.cut(after.map_or(0, |after| after.index + 1));
-        self.durable_end = self.log_end();
-        self.flushed_us = time_us;
+    /// The store has run everything that it was asked for.
+    pub(crate) fn settle(&mut self) {
+        self.removed.clear();
+    }
+
+    pub(crate) fn truncate(&mut self, after: Option<Position>) {
+        let first = after.map_or(0, |after| after.index + 1).max(self.base);
+        let entries = self.log.iter().skip((first - self.base) as usize).copied().collect();
+        self.removed.push(Removed { first, entries, durable_end: self.durable_end });
+        self.cut(first);
+    }
+
+    /// This node, and before it as it was before each truncation that may not have reached the
+    /// disk, latest first.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = Self> {
+        let before = self.removed.iter().rev().scan(self.clone(), |node, removed| {
+            node.log.truncate((removed.first - node.base.min(removed.first)) as usize);
+            node.log.extend(&removed.entries);
+            node.durable_end = removed.durable_end;
+            Some(node.clone())
+        });
+        iter::once(self.clone()).chain(before)
     }
 
     fn cut(&mut self, end: u64) {

@@ -61,6 +61,7 @@ impl<L: RaftLogStorage<Types>> RaftLogStorage<Types> for TracedLog<L> {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.teller.tell_truncation(None);
         self.inner.save_vote(vote).await?;
         self.teller.tell(TraceKind::VoteSaved { vote: marks::vote(vote) });
         Ok(())
@@ -86,6 +87,7 @@ impl<L: RaftLogStorage<Types>> RaftLogStorage<Types> for TracedLog<L> {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let marks: Vec<_> = entries.iter().map(marks::entry).collect();
         let last = marks.last().map(|mark| mark.position);
+        self.teller.tell_truncation(None);
         if !marks.is_empty() {
             self.teller.tell(TraceKind::Appended { entries: marks });
         }
@@ -97,12 +99,12 @@ impl<L: RaftLogStorage<Types>> RaftLogStorage<Types> for TracedLog<L> {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        self.inner.truncate_after(last_log_id).await?;
-        self.teller.tell(TraceKind::Truncated { after: last_log_id.map(marks::position) });
-        Ok(())
+        self.teller.note_truncation(last_log_id.map(marks::position));
+        self.inner.truncate_after(last_log_id).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        self.teller.tell_truncation(None);
         self.inner.purge(log_id).await?;
         self.teller.tell(TraceKind::Purged { upto: marks::position(log_id) });
         Ok(())

@@ -81,6 +81,7 @@ impl<M: RaftStateMachine<Types>> RaftStateMachine<Types> for TracedMachine<M> {
             let state = digests.last().map_or(0, |(_, digests)| digests.state);
             let position = marks::position(log_id);
             self.teller.tell(TraceKind::SnapshotInstalled { position, state });
+            self.teller.tell_truncation(Some(position));
         }
         Ok(())
     }

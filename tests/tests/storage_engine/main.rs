@@ -13,3 +13,4 @@ mod model;
 mod reads;
 mod recovery;
 mod snapshot;
+mod truncation;

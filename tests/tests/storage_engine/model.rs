@@ -34,6 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     log: BTreeMap<u64, u64>,
+    /// What was removed from the log's end and comes back with a restart.
+    removed: BTreeMap<u64, u64>,
     term: u64,
     applied: u64,
     purged: u64,
@@ -60,6 +62,7 @@ async fn run(steps: Vec<Step>) {
             Step::Append { count, wait } => {
                 let indexes = model.last() + 1..model.last() + 1 + count;
                 let entries = blanks(model.term, indexes.clone());
+                model.removed.clear();
                 if wait {
                     bench.append(entries).await.unwrap();
                 } else {
@@ -73,7 +76,7 @@ async fn run(steps: Vec<Step>) {
                 if after > model.purged {
                     let after_id = log_id(model.term_of(after), after);
                     bench.log.truncate_after(Some(after_id)).await.unwrap();
-                    model.log.retain(|index, _| *index <= after);
+                    model.removed.append(&mut model.log.split_off(&(after + 1)));
                     model.term += 1;
                 }
             }
@@ -90,14 +93,19 @@ async fn run(steps: Vec<Step>) {
                 let upto = model.applied.saturating_sub(back);
                 if upto > model.purged {
                     bench.log.purge(log_id(model.term_of(upto), upto)).await.unwrap();
+                    model.removed.clear();
                     model.log.retain(|index, _| *index > upto);
                     model.purged = upto;
                 }
             }
-            Step::Restart => bench = bench.restart().await,
+            Step::Restart => {
+                bench = bench.restart().await;
+                model.log.append(&mut model.removed);
+            }
             Step::Kill => {
                 // A sync before it: what was not durable may be gone, which is no model's business.
                 bench.log.save_vote(&aspen_core::types::Vote::new(1, 1.into())).await.unwrap();
+                model.removed.clear();
                 bench = bench.crash();
                 assert!(bench.store.repaired());
                 // What was applied in memory alone is applied again, from the log.

@@ -28,7 +28,7 @@ async fn filled() -> Bench {
 }
 
 /// All chunks of a storage's current snapshot.
-async fn chunks(bench: &mut Bench) -> (aspen_core::types::SnapshotMeta, Vec<Bytes>) {
+pub(crate) async fn chunks(bench: &mut Bench) -> (aspen_core::types::SnapshotMeta, Vec<Bytes>) {
     let mut snapshot = bench.machine.get_current_snapshot().await.unwrap().unwrap();
     let mut chunks = Vec::new();
     while let Some(chunk) = snapshot.snapshot.next_chunk().unwrap() {

@@ -62,10 +62,30 @@ fn truncations() {
              1 vote 2:2c|1 truncate 1@1|1 append 2@2|1 flush 3@1|1 flush 2@1|1 stop|1 start vote=2:2c LOG applied=1@1",
         ),
         (
-            "a truncation was under way in the crash",
+            "a crash falls in front of a truncation and what came with it",
             "1 append 2@1 3@1|1 flush 3@1
              2 vote 2:2|3 vote 2:2|2 vote 2:2c|2 append 2@2|2 flush 2@2
-             1 vote 2:2c|1 stop|1 start vote=2:2c LOG applied=1@1",
+             1 vote 2:2c|1 truncate 1@1|1 append 2@2|1 stop|1 start vote=2:2c LOG;2@1;3@1 applied=1@1",
+        ),
+        (
+            "a crash falls behind the first of two truncations",
+            "1 append 2@1 3@1|1 flush 3@1
+             2 vote 2:2|3 vote 2:2|2 vote 2:2c|2 append 2@2 3@2|2 flush 2@2
+             1 vote 2:2c|1 truncate 1@1|1 append 2@2 3@2|1 truncate 2@2|1 append 3@2
+             1 stop|1 start vote=2:2c LOG;2@2;3@2 applied=1@1",
+        ),
+        (
+            "a snapshot covers a committed entry that is truncated together with its install",
+            "1 append 2@1 3@1|1 flush 3@1|2 append 2@1|2 flush 2@1|1 commit 2@1
+             2 vote 2:2|3 vote 2:2|2 vote 2:2c|2 append 3@2|2 flush 3@2|3 append 2@1 3@2|3 flush 3@2|2 commit 3@2
+             1 stop|1 start vote=1:1c LOG;2@1;3@1 applied=1@1
+             1 vote 2:2c|1 install 3@2|1 truncate 3@2|1 purge 3@2|1 append 4@2",
+        ),
+        (
+            "a crash falls behind an install and what it made the log lose",
+            "1 append 2@1 3@1 4@1|1 flush 4@1
+             2 vote 2:2|3 vote 2:2|2 vote 2:2c|2 append 2@2 3@2|2 flush 3@2|3 append 2@2 3@2|3 flush 3@2|2 commit 3@2
+             1 vote 2:2c|1 stop|1 start vote=2:2c LOG applied=3@2",
         ),
         (
             "a stalled node truncates for an old leader what a newer one has committed by then",

@@ -211,8 +211,22 @@ fn durable_log() {
             ),
             ("an entry found that was never appended", "2 stop|2 start vote=1:1c LOG;2@1"),
             (
-                "a truncated entry is back",
-                "2 append 2@0|2 truncate 1@1|2 stop|2 start vote=1:1c LOG;2@0",
+                "a truncated entry is back, and what was appended in its place had been durable",
+                "2 append 2@0|2 truncate 1@1|2 append 2@1|2 flush 2@1|2 stop|2 start vote=1:1c LOG;2@0",
+            ),
+            (
+                "a truncated entry is back, and a vote had been saved after the truncation",
+                "2 append 2@0|2 truncate 1@1|2 vote 2:3|2 stop|2 start vote=2:3 LOG;2@0",
+            ),
+            (
+                "a durable entry is lost in front of a truncation",
+                "2 append 2@0 3@0|2 flush 2@0|2 truncate 2@0|2 append 3@1|2 stop|2 start vote=1:1c LOG",
+            ),
+            (
+                "an entry is lost without a truncation",
+                "1 append 2@1 3@1|1 flush 3@1
+                 2 vote 2:2|3 vote 2:2|2 vote 2:2c|2 append 2@2|2 flush 2@2
+                 1 vote 2:2c|1 stop|1 start vote=2:2c LOG applied=1@1",
             ),
             ("a log that begins too late", "2 stop|2 start vote=1:1c log=1@1 applied=0@0"),
             ("a purge of what is not applied", "2 purge 1@1"),
