@@ -29,6 +29,8 @@ pub const MESSAGE_BYTES_MAX: usize = 10 << 20;
 pub const CONNECTIONS_MAX: usize = 500;
 /// Most connections at once that have not proven yet who they are.
 pub const STRANGERS_MAX: usize = 100;
+/// Most calls of one connection that are served at once; long ones count for several.
+pub const CALLS_MAX: usize = 1024;
 /// Most streams that a peer may have open on one connection.
 pub const STREAMS_MAX: u32 = 100;
 /// A connection is established within this, or given up.

@@ -68,7 +68,9 @@ impl Mutant {
             Mutant::ApplyTwice => {
                 "a retried request is applied twice; found by session-exactly-once"
             }
-            Mutant::KeepConflict => "conflicting entries are not truncated; found by durable-log",
+            Mutant::KeepConflict => {
+                "entries are kept that conflict with new ones; found by state-machine-safety"
+            }
             Mutant::LeakState => "a run depends on the run before it; found by `verify`",
         }
     }

@@ -218,10 +218,11 @@ impl Raw {
     /// Sends a request, and says later whether it was answered.
     async fn call(&self, request: &str) -> impl Future<Output = bool> + use<> {
         let (mut send, mut receive) = self.connection.open_bi().await.unwrap();
-        // irpc's length, the call's number in its enum, the request's length.
         let length = request.len() as u8;
-        send.write_all(&[length + 2, 0, length]).await.unwrap();
+        // irpc's length and the stream's purpose; then irpc's length and one call of number 1.
+        send.write_all(&[1, 0, length + 3, 1, 1, length]).await.unwrap();
         send.write_all(request.as_bytes()).await.unwrap();
+        send.finish().unwrap();
         let request = request.to_owned();
         async move {
             let answer = receive.read_to_end(64).await.unwrap_or_default();

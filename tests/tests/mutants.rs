@@ -37,7 +37,7 @@ const PLANTS: [Plant; 5] = [
     Plant {
         mutant: Mutant::KeepConflict,
         chaos: "partition",
-        property: "durable-log",
+        property: "state-machine-safety",
         found_min: 2,
     },
 ];

@@ -16,6 +16,8 @@ use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr};
 
 use crate::access::{self, Credentials};
+use crate::calls::Caller;
+use crate::transport::client;
 
 type Dialing = Shared<BoxFuture<'static, Result<Connection, String>>>;
 
@@ -23,7 +25,7 @@ type Dialing = Shared<BoxFuture<'static, Result<Connection, String>>>;
 #[derive(Clone)]
 enum Way {
     Dialing(u64, Dialing),
-    Open(Connection),
+    Open(Connection, Option<Caller>),
 }
 
 /// All connections that were dialed.
@@ -78,7 +80,7 @@ impl Connections {
     ) -> Result<Connection, TransportError> {
         let unreachable = |reason: String| TransportError::Unreachable { to: node, reason };
         let (number, dialing) = match self.way(node, lane).map_err(unreachable)? {
-            Way::Open(connection) => return Ok(connection),
+            Way::Open(connection, _) => return Ok(connection),
             Way::Dialing(number, dialing) => (number, dialing),
         };
         let dialed = dialing.await;
@@ -87,7 +89,7 @@ impl Connections {
         if known.ways.get(&(node, lane)).is_some_and(ours) {
             match &dialed {
                 Ok(connection) => {
-                    known.ways.insert((node, lane), Way::Open(connection.clone()));
+                    known.ways.insert((node, lane), Way::Open(connection.clone(), None));
                 }
                 Err(_) => {
                     known.ways.remove(&(node, lane));
@@ -97,10 +99,29 @@ impl Connections {
         dialed.map_err(unreachable)
     }
 
+    /// The calls to the peer, on an open connection.
+    pub(crate) async fn caller(
+        self: &Arc<Self>,
+        node: NodeId,
+        lane: Lane,
+    ) -> Result<Caller, TransportError> {
+        let connection = self.to(node, lane).await?;
+        let mut known = self.known();
+        let open = |way: &&mut Way| matches!(way, Way::Open(other, _) if other.stable_id() == connection.stable_id());
+        // Another connection may have taken its place by now; then nobody else uses this one.
+        let Some(Way::Open(_, kept)) = known.ways.get_mut(&(node, lane)).filter(open) else {
+            return Ok(Caller::open(node, client(connection)));
+        };
+        if let Some(caller) = kept.as_ref().filter(|caller| !caller.has_ended()) {
+            return Ok(caller.clone());
+        }
+        Ok(kept.insert(Caller::open(node, client(connection))).clone())
+    }
+
     fn way(self: &Arc<Self>, node: NodeId, lane: Lane) -> Result<Way, String> {
         let mut known = self.known();
         match known.ways.get(&(node, lane)) {
-            Some(Way::Open(connection)) if connection.close_reason().is_some() => {}
+            Some(Way::Open(connection, _)) if connection.close_reason().is_some() => {}
             Some(way) => return Ok(way.clone()),
             None => {}
         }

@@ -2,13 +2,14 @@
 //! openraft's runtime on tokio.
 //!
 //! irpc carries core's encoded frames as opaque bytes (`protocol`). Each lane to a peer is a
-//! connection of its own (`connections`), so that a snapshot delays no heartbeat. Whoever comes in
-//! proves that it belongs to the cluster (`access`), and each stream is served by a task of its own
+//! connection of its own (`connections`), so that a snapshot delays no heartbeat; the calls on it
+//! share one stream (`calls`). Whoever comes in proves that it belongs to the cluster (`access`), and each stream is served by a task of its own
 //! (`serve`). An endpoint talks to nobody whom its operator did not name: no relay, no port mapper,
 //! no discovery unless asked for.
 
 mod access;
 mod address;
+mod calls;
 mod connections;
 mod protocol;
 mod runtime;

@@ -5,7 +5,7 @@
 //! without it, a direction is broken.
 
 use bytes::Bytes;
-use irpc::channel::{mpsc, oneshot};
+use irpc::channel::mpsc;
 use irpc::rpc_requests;
 use serde::{Deserialize, Serialize};
 
@@ -13,24 +13,53 @@ use serde::{Deserialize, Serialize};
 #[rpc_requests(message = Message, no_spans)]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Protocol {
-    /// One request, one response.
-    #[rpc(tx = oneshot::Sender<Answer>)]
-    Call(Call),
+    /// Requests and their responses, as many as there are, in messages that hold several.
+    #[rpc(tx = mpsc::Sender<Vec<Numbered<Answer>>>, rx = mpsc::Receiver<Vec<Numbered<Bytes>>>)]
+    Calls(Calls),
     /// Frames in both directions.
     #[rpc(tx = mpsc::Sender<Frame>, rx = mpsc::Receiver<Frame>)]
     Stream(Stream),
 }
 
-/// A request.
+/// The opening of a stream of calls.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Call(pub(crate) Bytes);
+pub(crate) struct Calls;
 
-/// The opening of a stream.
+/// The opening of a stream of frames.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Stream;
 
-/// What a handler made of a request: the response, or why it did not handle it.
-pub(crate) type Answer = Result<Bytes, String>;
+/// A request or its answer, under a number that the caller uses once.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Numbered<T> {
+    /// The call's.
+    pub(crate) number: u64,
+    pub(crate) body: T,
+}
+
+/// What came of a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The response.
+    Done(Bytes),
+    /// Why it was not handled.
+    Refused(String),
+    /// The response passes what a message may hold, with so many bytes.
+    TooLarge(u64),
+    /// The handler broke down over it.
+    Lost,
+}
+
+impl Answer {
+    /// Its length in a message, close enough for limits.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Answer::Done(bytes) => bytes.len(),
+            Answer::Refused(reason) => reason.len(),
+            Answer::TooLarge(_) | Answer::Lost => 0,
+        }
+    }
+}
 
 /// A piece of one direction of a stream.
 #[derive(Debug, Serialize, Deserialize)]

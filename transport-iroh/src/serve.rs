@@ -9,23 +9,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use aspen_core::limits::{
-    CONNECT_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX, READ_TIMEOUT, STRANGERS_MAX,
-};
-use aspen_core::transport::{Handler, Lane, TransportError};
+use aspen_core::limits::{CONNECT_TIMEOUT, CONNECTIONS_MAX, READ_TIMEOUT, STRANGERS_MAX};
+use aspen_core::transport::{Handler, Lane};
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use irpc::rpc::RemoteService;
 use irpc::util::AsyncReadVarintExt;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::access::{self, closed};
+use crate::calls::{Slots, serve_calls};
 use crate::connections::protocol_name;
 use crate::protocol::{Message, Protocol};
 use crate::stream::{IrohReceiver, IrohSender};
 use crate::transport::{Inner, IrohTransport};
 
-/// Longest first message of a stream: a request and what irpc writes around it.
-const FIRST_BYTES_MAX: u64 = MESSAGE_BYTES_MAX as u64 + 16;
+/// Longest first message of a stream, which only says what it is for.
+const FIRST_BYTES_MAX: u64 = 16;
 /// How a stream is reset whose first message cannot be read.
 const UNREADABLE: VarInt = VarInt::from_u32(400);
 
@@ -120,10 +119,13 @@ async fn serve_connection<H: Handler<IrohTransport>>(
     handler: Arc<H>,
 ) {
     let mut streams = JoinSet::new();
+    let slots = Arc::new(Slots::new());
     while let Ok((send, receive)) = connection.accept_bi().await {
         while streams.try_join_next().is_some() {}
-        let (inner, handler) = (inner.clone(), handler.clone());
-        streams.spawn(async move { serve_stream(&inner, send, receive, lane, &*handler).await });
+        let (inner, handler, slots) = (inner.clone(), handler.clone(), slots.clone());
+        streams.spawn(async move {
+            serve_stream(&inner, &slots, send, receive, lane, handler).await;
+        });
     }
     // Nobody waits for the answers any more, but what was asked is done.
     while streams.join_next().await.is_some() {}
@@ -131,10 +133,11 @@ async fn serve_connection<H: Handler<IrohTransport>>(
 
 async fn serve_stream<H: Handler<IrohTransport>>(
     inner: &Inner,
+    slots: &Slots,
     mut send: SendStream,
     mut receive: RecvStream,
     lane: Lane,
-    handler: &H,
+    handler: Arc<H>,
 ) {
     let first = tokio::time::timeout(READ_TIMEOUT, read_first(&mut receive)).await;
     let Ok(Some(first)) = first else {
@@ -145,11 +148,7 @@ async fn serve_stream<H: Handler<IrohTransport>>(
         return;
     };
     match first.with_remote_channels(receive, send) {
-        Message::Call(call) => {
-            let answer = handler.call(lane, call.inner.0).await;
-            // An answer that nobody waits for any more is lost, as the law has it.
-            let _ = call.tx.send(answer.map_err(|error| reason(&error))).await;
-        }
+        Message::Calls(calls) => serve_calls(lane, handler, slots, calls.rx, calls.tx).await,
         Message::Stream(stream) => {
             let receiver = IrohReceiver::new(stream.rx);
             handler.stream(lane, IrohSender(stream.tx), receiver).await;
@@ -165,15 +164,4 @@ async fn read_first(receive: &mut RecvStream) -> Option<Protocol> {
     let mut message = vec![0; bytes as usize];
     receive.read_exact(&mut message).await.ok()?;
     postcard::from_bytes(&message).ok()
-}
-
-/// The words of a handler that did not handle a call.
-fn reason(error: &TransportError) -> String {
-    match error {
-        TransportError::Refused { reason } => reason.clone(),
-        TransportError::Unreachable { .. }
-        | TransportError::Broken { .. }
-        | TransportError::Timeout { .. }
-        | TransportError::TooLarge { .. } => error.to_string(),
-    }
 }

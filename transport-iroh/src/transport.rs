@@ -20,7 +20,7 @@ use irpc::{Client, RequestError};
 use crate::access::{AllowList, Credentials};
 use crate::address::PeerAddress;
 use crate::connections::{Connections, protocol_name};
-use crate::protocol::{Call, Protocol, Stream};
+use crate::protocol::{Protocol, Stream};
 use crate::serve::{self, Refusals};
 use crate::stream::{IrohReceiver, IrohSender, broken, check_length};
 
@@ -158,10 +158,11 @@ impl IrohTransport {
     pub async fn close(&self) {
         self.0.endpoint.close().await;
     }
+}
 
-    async fn client(&self, to: NodeId, lane: Lane) -> Result<Client<Protocol>, TransportError> {
-        Ok(Client::boxed(Link(self.0.connections.to(to, lane).await?)))
-    }
+/// What opens streams on a connection.
+pub(crate) fn client(connection: Connection) -> Client<Protocol> {
+    Client::boxed(Link(connection))
 }
 
 impl Transport for IrohTransport {
@@ -177,11 +178,7 @@ impl Transport for IrohTransport {
 
     async fn call(&self, to: NodeId, lane: Lane, request: Bytes) -> Result<Bytes, TransportError> {
         check_length(&request)?;
-        let answer = self.client(to, lane).await?.rpc(Call(request)).await;
-        match answer.map_err(|error| undelivered(to, error))? {
-            Ok(response) => check_length(&response).map(|()| response),
-            Err(reason) => Err(TransportError::Refused { reason }),
-        }
+        self.0.connections.caller(to, lane).await?.call(request).await
     }
 
     async fn open(
@@ -189,7 +186,8 @@ impl Transport for IrohTransport {
         to: NodeId,
         lane: Lane,
     ) -> Result<(IrohSender, IrohReceiver), TransportError> {
-        let opening = self.client(to, lane).await?.bidi_streaming(Stream, 1, 1);
+        let connection = self.0.connections.to(to, lane).await?;
+        let opening = client(connection).bidi_streaming(Stream, 1, 1);
         let (sender, receiver) = opening.await.map_err(|error| undelivered(to, error))?;
         Ok((IrohSender(sender), IrohReceiver::new(receiver)))
     }

@@ -1,4 +1,4 @@
-//! Bugs of the log: a forgotten vote, an early acknowledgement, a truncation that does nothing.
+//! Bugs of the log: a forgotten vote, an early acknowledgement, conflicting entries that stay.
 
 use std::fmt::Debug;
 use std::io;
@@ -64,6 +64,12 @@ impl<L: RaftLogStorage<Types>> RaftLogStorage<Types> for MutantLog<L> {
         if self.is(Mutant::AckBeforeSync) {
             callback.io_completed(Ok(()));
             return self.inner.append(entries, IOFlushed::noop()).await;
+        }
+        if self.is(Mutant::KeepConflict) {
+            let last = self.inner.get_log_state().await?.last_log_id;
+            let next = last.map_or(0, |last| last.index + 1);
+            let fresh = entries.into_iter().skip_while(|entry| entry.log_id.index < next);
+            return self.inner.append(fresh.collect::<Vec<_>>(), callback).await;
         }
         self.inner.append(entries, callback).await
     }
