@@ -6,11 +6,14 @@
 //! when to start it again.
 //!
 //! The files: `client` serves the data plane, `control` the control plane, `peer` what other
-//! nodes send.
+//! nodes send, `measures` says what an operator wants to know.
 
 mod client;
 mod control;
+mod measures;
 mod peer;
+
+pub use measures::Measures;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -46,6 +49,10 @@ pub struct NodeConfig {
     pub request_timeout: Duration,
     /// A chunk of a snapshot must be taken, and a snapshot installed, within this.
     pub snapshot_timeout: Duration,
+    /// Linearizable reads trust the leader's lease instead of asking a quorum each time. With
+    /// clocks whose rates differ by more than an election's wait makes up for, or with a machine
+    /// that stands still between the look at its clock and the read, they may be stale.
+    pub lease_reads: bool,
 }
 
 impl NodeConfig {
@@ -60,6 +67,7 @@ impl NodeConfig {
             keep_entries: 1000,
             request_timeout: Duration::from_secs(10),
             snapshot_timeout: Duration::from_secs(10),
+            lease_reads: false,
         }
     }
 

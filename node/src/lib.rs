@@ -1,9 +1,11 @@
 //! The thin node: the core that the simulator tests, on a real network and a real disk.
 //!
 //! `settings` says what it runs with, `data_folder` what it lives in, `volume` where its
-//! transactions run, and `node` in which order it starts and ends.
+//! transactions run, `metrics` what its operator sees of it, and `node` in which order it starts
+//! and ends.
 
 pub mod data_folder;
+pub mod metrics;
 pub mod node;
 pub mod settings;
 pub mod volume;

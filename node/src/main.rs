@@ -60,6 +60,9 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     writeln!(out, "node {}", settings.node.id)?;
     writeln!(out, "address {}", node.address())?;
     writeln!(out, "ticket {}", node.ticket())?;
+    if let Some(address) = node.metrics_address() {
+        writeln!(out, "metrics http://{address}/metrics")?;
+    }
     out.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -1,10 +1,13 @@
 //! A node, from its start to its end, in this order; it ends in the reverse order:
 //!
 //! 1. the data folder, which nobody else may have;
-//! 2. the endpoint, so that a taken address is known before the database is touched;
+//! 2. the sockets of endpoint and metrics, so that a taken address is known before the database is
+//!    touched;
 //! 3. the storage, on what the folder holds;
-//! 4. Raft, which begins to serve.
+//! 4. Raft, which begins to serve;
+//! 5. metrics and health.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,8 +18,11 @@ use aspen_core::{ClusterController, Node, NodeId};
 use aspen_transport_iroh::{
     ClusterKeys, Credentials, IrohTransport, PeerAddress, Ticket, TokioRuntime,
 };
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::data_folder::{DataFolder, cluster_name};
+use crate::metrics::{self, Source, Timings};
 use crate::settings::Settings;
 use crate::volume::FolderVolume;
 
@@ -33,6 +39,8 @@ pub struct RunningNode {
     store: Store<TokioRuntime>,
     transport: IrohTransport,
     sync_failed: Arc<AtomicBool>,
+    /// Where metrics are served, and by what.
+    metrics: Option<(SocketAddr, JoinHandle<()>)>,
     folder: DataFolder,
 }
 
@@ -52,7 +60,18 @@ impl RunningNode {
         endpoint.relay = settings.relay.clone();
         let transport = IrohTransport::bind(endpoint).await;
         let transport = transport.with_context(|| format!("--bind {}", settings.bind))?;
-        let volume = FolderVolume::new(folder.path()).context("the storage thread")?;
+        let listener = match settings.metrics_addr {
+            None => None,
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.with_context(|| format!("--metrics-addr {address}"))?)
+            }
+        };
+        let timings = Timings::new();
+        let (calls, syncs) = (timings.clone(), timings.clone());
+        transport.observe_calls(move |took| calls.call(took));
+        let observer = Arc::new(move |took| syncs.sync(took));
+        let volume = FolderVolume::new(folder.path(), observer).context("the storage thread")?;
         let sync_failed = volume.sync_failed();
         let path = folder.path().to_owned();
         // Recovery reads the disk, for seconds where the last end was a crash.
@@ -64,7 +83,19 @@ impl RunningNode {
         let config = settings.node.clone();
         let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
         let patience = settings.node.election_max;
-        Ok(Self { id, patience, keys, raft, store, transport, sync_failed, folder })
+        let metrics = listener.map(|listener| {
+            let raft = raft.clone();
+            let measures = Box::new(move || raft.measures());
+            let file = folder.path().join(storage::DATABASE);
+            tell(listener, Source { id, measures, transport: transport.clone(), file }, timings)
+        });
+        let metrics = metrics.transpose()?;
+        Ok(Self { id, patience, keys, raft, store, transport, sync_failed, metrics, folder })
+    }
+
+    /// Where metrics and health are told.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
     }
 
     /// Where others find the node.
@@ -95,6 +126,9 @@ impl RunningNode {
     /// Ends the node in the reverse order of its start. A leader hands its leadership over first, so
     /// that nobody has to wait for its absence to be noticed.
     pub async fn shutdown(self) {
+        if let Some((_, serving)) = &self.metrics {
+            serving.abort();
+        }
         let handed_over = tokio::time::timeout(self.patience, self.hand_over()).await;
         if handed_over.is_err() {
             tracing::warn!("the leadership was not taken over");
@@ -118,4 +152,19 @@ impl RunningNode {
             }
         }
     }
+}
+
+/// Tells metrics and health in a task of its own.
+fn tell(
+    listener: TcpListener,
+    source: Source,
+    timings: Timings,
+) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
+    let address = listener.local_addr()?;
+    let serving = tokio::spawn(async move {
+        if let Err(error) = metrics::serve(listener, source, &timings).await {
+            tracing::error!(%error, "metrics are told no more");
+        }
+    });
+    Ok((address, serving))
 }

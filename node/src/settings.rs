@@ -53,6 +53,9 @@ pub struct Options {
     /// A relay to be reached through where no direct way is [default: none]
     #[arg(long, value_name = "URL")]
     relay_url: Option<String>,
+    /// Where metrics and health are told over HTTP; TCP [default: nowhere]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_addr: Option<SocketAddr>,
     /// How often a leader says that it is alive [default: 500]
     #[arg(long, value_name = "MS")]
     heartbeat_interval_ms: Option<u64>,
@@ -62,6 +65,10 @@ pub struct Options {
     /// Longest wait for a leader before an election [default: 3000]
     #[arg(long, value_name = "MS")]
     election_timeout_max_ms: Option<u64>,
+    /// Answer linearizable reads under the leader's lease, without asking a quorum: faster, and stale
+    /// where a machine's clock or the machine itself stands still for an election's time
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    lease_reads: Option<bool>,
     /// A file with settings, in TOML
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -81,6 +88,8 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// The relay, if one is wanted.
     pub relay: Option<RelayUrl>,
+    /// Where metrics and health are told, if anywhere.
+    pub metrics_addr: Option<SocketAddr>,
 }
 
 /// What is wrong with the settings, in one line that names the place.
@@ -161,9 +170,11 @@ impl Options {
             data_dir: self.data_dir.or(other.data_dir),
             bind: self.bind.or(other.bind),
             relay_url: self.relay_url.or(other.relay_url),
+            metrics_addr: self.metrics_addr.or(other.metrics_addr),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(other.heartbeat_interval_ms),
             election_timeout_min_ms: self.election_timeout_min_ms.or(other.election_timeout_min_ms),
             election_timeout_max_ms: self.election_timeout_max_ms.or(other.election_timeout_max_ms),
+            lease_reads: self.lease_reads.or(other.lease_reads),
             config: self.config.or(other.config),
         }
     }
@@ -185,6 +196,7 @@ impl Options {
         node.heartbeat = ms(self.heartbeat_interval_ms, node.heartbeat);
         node.election_min = ms(self.election_timeout_min_ms, node.election_min);
         node.election_max = ms(self.election_timeout_max_ms, node.election_max);
+        node.lease_reads = self.lease_reads.unwrap_or(false);
         check_timeouts(&node)?;
         Ok(Settings {
             node,
@@ -192,6 +204,7 @@ impl Options {
             data_dir: self.data_dir.ok_or_else(|| missing("--data-dir"))?,
             bind: self.bind.unwrap_or_else(|| DEFAULT_BIND.parse().expect("a constant address")),
             relay: relay.transpose()?,
+            metrics_addr: self.metrics_addr,
         })
     }
 }

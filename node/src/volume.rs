@@ -4,12 +4,14 @@
 //! be synced once is remembered: what the page cache lost then, no later sync brings back, so the
 //! node must not come up again on this folder before the machine has rebooted.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use aspen_core::Volume;
 use aspen_core::volume::{Durability, Job};
@@ -18,19 +20,22 @@ use redb::backends::FileBackend;
 use tokio::sync::oneshot;
 
 /// A folder of the machine's own file system.
-#[derive(Debug)]
 pub struct FolderVolume {
     folder: PathBuf,
     transactions: Sender<(Job, oneshot::Sender<()>)>,
     sync_failed: Arc<AtomicBool>,
+    observer: SyncObserver,
 }
+
+/// Hears how long each sync of the database took.
+pub type SyncObserver = Arc<dyn Fn(Duration) + Send + Sync>;
 
 impl FolderVolume {
     /// The volume in an existing folder, with its thread.
     ///
     /// # Errors
     /// The system's, when it has no thread to give.
-    pub fn new(folder: &Path) -> io::Result<Self> {
+    pub fn new(folder: &Path, observer: SyncObserver) -> io::Result<Self> {
         let (transactions, asked) = channel::<(Job, oneshot::Sender<()>)>();
         std::thread::Builder::new().name("storage".to_owned()).spawn(move || {
             for (job, done) in asked {
@@ -40,7 +45,7 @@ impl FolderVolume {
             }
         })?;
         let sync_failed = Arc::default();
-        Ok(Self { folder: folder.to_owned(), transactions, sync_failed })
+        Ok(Self { folder: folder.to_owned(), transactions, sync_failed, observer })
     }
 
     /// Tells, also after the volume is gone, whether a sync has failed.
@@ -50,7 +55,8 @@ impl FolderVolume {
 
     fn backend(&self, file: File) -> io::Result<Backend> {
         let file = FileBackend::new(file).map_err(io::Error::other)?;
-        Ok(Backend { file, sync_failed: self.sync_failed.clone() })
+        let (sync_failed, observer) = (self.sync_failed.clone(), self.observer.clone());
+        Ok(Backend { file, sync_failed, observer })
     }
 }
 
@@ -96,10 +102,16 @@ impl Volume for FolderVolume {
 }
 
 /// A file that remembers that it could not be synced.
-#[derive(Debug)]
 pub struct Backend {
     file: FileBackend,
     sync_failed: Arc<AtomicBool>,
+    observer: SyncObserver,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.fmt(f)
+    }
 }
 
 impl StorageBackend for Backend {
@@ -116,7 +128,10 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
+        let begun = Instant::now();
+        let synced = self.file.sync_data();
+        (self.observer)(begun.elapsed());
+        synced.inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

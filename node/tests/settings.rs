@@ -29,7 +29,7 @@ fn assert_refused(arguments: &[&str], variables: &[(&str, &str)], exit: i32, wor
 #[test]
 fn flags_are_named() {
     let good = ["--node-id", "1", "--cookie", COOKIE];
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 19] = [
         (&["--node-id", "one"], "'one' for '--node-id <N>'"),
         (&["--node-id", "0"], "--node-id 0: expected a number from 1"),
         (&["--cookie", "short"], "--cookie: 5 bytes; expected 16 or more"),
@@ -38,6 +38,8 @@ fn flags_are_named() {
         (&["--cookie-file", "/etc/hostname"], "--cookie and --cookie-file are both given"),
         (&["--bind", "localhost"], "'localhost' for '--bind <IP:PORT>'"),
         (&["--bind", "127.0.0.1:99999"], "'127.0.0.1:99999' for '--bind <IP:PORT>'"),
+        (&["--metrics-addr", "9100"], "'9100' for '--metrics-addr <IP:PORT>'"),
+        (&["--lease-reads", "perhaps"], "'perhaps' for '--lease-reads [<BOOL>]'"),
         (&["--relay-url", "nonsense"], "--relay-url nonsense: expected a URL"),
         (&["--heartbeat-interval-ms", "0"], "--heartbeat-interval-ms 0: expected 1 or more"),
         (&["--heartbeat-interval-ms=-5"], "'-5' for '--heartbeat-interval-ms <MS>'"),

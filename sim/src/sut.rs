@@ -147,6 +147,7 @@ pub fn node_config(id: NodeId, scenario: &Scenario) -> NodeConfig {
         keep_entries: scenario.keep_entries,
         request_timeout: Duration::from_millis(scenario.operation_timeout_ms),
         snapshot_timeout: Duration::from_millis(scenario.election_ms_max * 4),
+        lease_reads: false,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use aspen_core::NodeId;
 use aspen_core::limits::{CALLS_MAX, MESSAGE_BYTES_MAX};
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::protocol::{Answer, Calls, Numbered, Protocol};
 use crate::stream::broken;
-use crate::transport::IrohTransport;
+use crate::transport::{Inner, IrohTransport};
 
 /// A message takes no more calls, or answers, once it is this long.
 const BATCH_BYTES: usize = 64 << 10;
@@ -207,6 +208,7 @@ impl Drop for Serving {
 
 /// Serves the calls of one stream until it ends, each in a task of its own.
 pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
+    inner: &Arc<Inner>,
     lane: Lane,
     handler: Arc<H>,
     slots: &Slots,
@@ -222,9 +224,11 @@ pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
             let taken = slots.take(&request).await;
             let queue = queue.clone();
             let serving = Serving { number, answer: Answer::Lost, queue, slots: Some(taken) };
-            let handler = handler.clone();
+            let (inner, handler) = (inner.clone(), handler.clone());
             tasks.spawn(async move {
+                let begun = Instant::now();
                 serving.end(handler.call(lane, request).await);
+                inner.took(true, lane, begun);
             });
         }
         while tasks.try_join_next().is_some() {}

@@ -24,6 +24,6 @@ pub use runtime::TokioRuntime;
 pub use serve::Refusals;
 pub use stream::{IrohReceiver, IrohSender};
 pub use ticket::{Ticket, TicketError};
-pub use transport::{BindError, IrohTransport, Settings};
+pub use transport::{BindError, CallTook, IrohTransport, Settings};
 
 pub use iroh::{EndpointId, RelayUrl, SecretKey};

@@ -132,7 +132,7 @@ async fn serve_connection<H: Handler<IrohTransport>>(
 }
 
 async fn serve_stream<H: Handler<IrohTransport>>(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     slots: &Slots,
     mut send: SendStream,
     mut receive: RecvStream,
@@ -148,7 +148,9 @@ async fn serve_stream<H: Handler<IrohTransport>>(
         return;
     };
     match first.with_remote_channels(receive, send) {
-        Message::Calls(calls) => serve_calls(lane, handler, slots, calls.rx, calls.tx).await,
+        Message::Calls(calls) => {
+            serve_calls(inner, lane, handler, slots, calls.rx, calls.tx).await;
+        }
         Message::Stream(stream) => {
             let receiver = IrohReceiver::new(stream.rx);
             handler.stream(lane, IrohSender(stream.tx), receiver).await;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use aspen_core::NodeId;
 use aspen_core::limits::{OPEN_TIMEOUT, STREAMS_MAX};
@@ -91,7 +91,21 @@ pub(crate) struct Inner {
     pub(crate) allowed: AllowList,
     pub(crate) refusals: Refusals,
     connections: Arc<Connections>,
+    observer: OnceLock<CallObserver>,
 }
+
+/// A call that was made or served, and how long that took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallTook {
+    /// Whether it was served here; otherwise it was made here.
+    pub served: bool,
+    /// The lane.
+    pub lane: Lane,
+    /// From the request to its response, or to the error.
+    pub time: Duration,
+}
+
+type CallObserver = Box<dyn Fn(CallTook) + Send + Sync>;
 
 impl IrohTransport {
     /// Binds the endpoint's sockets.
@@ -124,6 +138,7 @@ impl IrohTransport {
             allowed: AllowList::default(),
             refusals: Refusals::default(),
             connections,
+            observer: OnceLock::new(),
         })))
     }
 
@@ -149,6 +164,12 @@ impl IrohTransport {
         self.0.allowed.set(nodes);
     }
 
+    /// Hands every call that is made or served from now on to `observer`; only the first one
+    /// counts.
+    pub fn observe_calls(&self, observer: impl Fn(CallTook) + Send + Sync + 'static) {
+        let _ = self.0.observer.set(Box::new(observer));
+    }
+
     /// What was turned away.
     pub fn refusals(&self) -> &Refusals {
         &self.0.refusals
@@ -165,6 +186,15 @@ pub(crate) fn client(connection: Connection) -> Client<Protocol> {
     Client::boxed(Link(connection))
 }
 
+impl Inner {
+    /// Notes a call that ends now.
+    pub(crate) fn took(&self, served: bool, lane: Lane, begun: Instant) {
+        if let Some(observer) = self.observer.get() {
+            observer(CallTook { served, lane, time: begun.elapsed() });
+        }
+    }
+}
+
 impl Transport for IrohTransport {
     type Sender = IrohSender;
     type Receiver = IrohReceiver;
@@ -178,7 +208,10 @@ impl Transport for IrohTransport {
 
     async fn call(&self, to: NodeId, lane: Lane, request: Bytes) -> Result<Bytes, TransportError> {
         check_length(&request)?;
-        self.0.connections.caller(to, lane).await?.call(request).await
+        let begun = Instant::now();
+        let response = self.0.connections.caller(to, lane).await?.call(request).await;
+        self.0.took(false, lane, begun);
+        response
     }
 
     async fn open(

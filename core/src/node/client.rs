@@ -114,7 +114,10 @@ where
         if consistency == Consistency::Stale {
             return Ok(());
         }
-        match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+        let lease = self.inner.config.lease_reads;
+        let policy = if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
+        // Reads that wait together share one round of heartbeats: openraft sees to that.
+        match self.inner.raft.ensure_linearizable(policy).await {
             Ok(_read_log_id) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(not_leader(forward))
