@@ -67,7 +67,11 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        reason = node.stopped() => anyhow::bail!("the node has stopped: {reason}"),
+        reason = node.stopped() => {
+            node.abandon().await;
+            let folder = settings.data_dir.display();
+            anyhow::bail!("data folder {folder}: the node has stopped: {reason}");
+        }
     }
     node.shutdown().await;
     Ok(())

@@ -123,6 +123,12 @@ impl RunningNode {
         reason
     }
 
+    /// Ends what is left of a node that has stopped by itself: its peers are told that it goes.
+    pub async fn abandon(self) {
+        // Who does not hear it notices the silence.
+        let _ = tokio::time::timeout(self.patience, self.transport.close()).await;
+    }
+
     /// Ends the node in the reverse order of its start. A leader hands its leadership over first, so
     /// that nobody has to wait for its absence to be noticed.
     pub async fn shutdown(self) {

@@ -6,23 +6,18 @@ mod harness;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aspen_check::history::Event;
 use aspen_check::{Budget, Verdict, check};
-use aspen_cli::load::{self, Load, Tally};
 use aspen_core::NodeId;
 use aspen_core::api::{Consistency, ControlBody, Scan};
 use aspen_core::command::{Command, Reply};
 use aspen_transport_iroh::Ticket;
 use bytes::Bytes;
+use harness::running::Running;
 use harness::{Cluster, ELECTION_MAX_MS, PATIENCE, client_of};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-
-const LOAD: Load = Load { clients: 8, keys: 5, value_bytes: 0, reads_percent: 40, record: true };
 
 fn bytes(text: &str) -> Bytes {
     Bytes::from(text.to_owned())
@@ -30,43 +25,6 @@ fn bytes(text: &str) -> Bytes {
 
 fn set(key: &str, value: &str) -> Command {
     Command::Set { key: bytes(key), value: bytes(value) }
-}
-
-/// A load on the cluster, under way.
-struct Running {
-    tally: Arc<Tally>,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    async fn start(cluster: &Cluster) -> Self {
-        let client = client_of(cluster.nodes.values(), PATIENCE).await;
-        let tally = Tally::new();
-        let task = tokio::spawn(load::run(client, LOAD, tally.clone()));
-        let running = Self { tally, task };
-        running.answers(100).await;
-        running
-    }
-
-    /// Waits until so many more operations are answered.
-    async fn answers(&self, more: u64) {
-        let goal = self.tally.answered.load(Ordering::Relaxed) + more;
-        let waiting = async {
-            while self.tally.answered.load(Ordering::Relaxed) < goal {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("the cluster serves");
-    }
-
-    /// Ends the load; what its clients saw must have come from one copy of the data.
-    async fn stop(self) -> Vec<Event> {
-        self.tally.stop();
-        self.task.await.unwrap();
-        let history = self.tally.take_history();
-        assert_eq!(check(&history, Budget::default()), Ok(Verdict::Linearizable));
-        history
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,7 +180,7 @@ async fn a_wiped_follower_is_replaced() {
     let leader = cluster.leader().await;
     let lost = (1..=3).find(|id| *id != leader).unwrap();
     cluster.node(lost).kill();
-    std::fs::remove_dir_all(&cluster.node(lost).folder).unwrap();
+    std::fs::remove_dir_all(&cluster.node(lost).place.folder).unwrap();
     // Its number is not used again: who has forgotten its vote must not vote once more.
     cluster.join(4).await;
     let client = cluster.client.clone();

@@ -7,7 +7,7 @@ mod harness;
 use std::fs;
 use std::net::UdpSocket;
 
-use harness::{COOKIE, Process, refused};
+use harness::{COOKIE, Place, Process, refused};
 
 const USAGE: i32 = 64;
 const FAILED: i32 = 1;
@@ -139,7 +139,7 @@ fn a_folder_in_use_or_of_another_is_refused() {
         assert_eq!(status.code(), Some(FAILED), "{said}");
         said
     };
-    let mut node = Process::start(1, data.clone());
+    let mut node = Process::start(1, Place::on_loopback(data.clone()));
     assert!(start("1", COOKIE).contains("another process is using it"));
     node.terminate();
     assert!(start("2", COOKIE).contains("it belongs to node 1, not to node 2"));

@@ -163,7 +163,11 @@ async fn read_first(receive: &mut RecvStream) -> Option<Protocol> {
     if bytes > FIRST_BYTES_MAX {
         return None;
     }
-    let mut message = vec![0; bytes as usize];
-    receive.read_exact(&mut message).await.ok()?;
+    // Room is made for what has come, not for what the length promises.
+    let mut message = Vec::new();
+    while message.len() < bytes as usize {
+        let chunk = receive.read_chunk(bytes as usize - message.len()).await.ok()??;
+        message.extend_from_slice(&chunk);
+    }
     postcard::from_bytes(&message).ok()
 }

@@ -1,8 +1,13 @@
-//! Real nodes: processes of `aspen-node` on loopback, and a client of the cluster that they form.
+//! Real nodes: processes of `aspen-node`, and a client of the cluster that they form. They are on
+//! loopback unless a test has another [`Place`] for them.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
+pub(crate) mod running;
+pub(crate) mod secluded;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,8 +16,9 @@ use std::time::Duration;
 
 use aspen_cli::Client;
 use aspen_core::NodeId;
-use aspen_core::api::{ClusterState, ControlBody};
+use aspen_core::api::{ClusterState, Consistency, ControlBody, Scan};
 use aspen_transport_iroh::{PeerAddress, Ticket};
+use bytes::Bytes;
 use tempfile::TempDir;
 
 pub(crate) const COOKIE: &str = "the cookie of the tests with processes";
@@ -22,27 +28,45 @@ pub(crate) const ELECTION_MAX_MS: u64 = 600;
 /// How long anything may take that is not held up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where a node runs.
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    /// What it binds at its first start.
+    pub(crate) bind: String,
+    /// The network namespace, unless it is the test's own.
+    pub(crate) namespace: Option<String>,
+    /// Where its stderr goes, unless that is the test's own.
+    pub(crate) stderr: Option<PathBuf>,
+}
+
+impl Place {
+    /// On a port of the system's choice.
+    pub(crate) fn on_loopback(folder: PathBuf) -> Self {
+        Self { folder, bind: "127.0.0.1:0".to_owned(), namespace: None, stderr: None }
+    }
+}
+
 /// One node, running or not.
 pub(crate) struct Process {
     pub(crate) id: u64,
-    pub(crate) folder: PathBuf,
+    pub(crate) place: Place,
     pub(crate) ticket: Ticket,
     pub(crate) address: PeerAddress,
     child: Option<Child>,
 }
 
 impl Process {
-    /// Starts a node that nobody knows yet, on a port of the system's choice.
-    pub(crate) fn start(id: u64, folder: PathBuf) -> Self {
-        let (child, address, ticket) = spawn(id, &folder, "127.0.0.1:0");
-        Self { id, folder, ticket, address, child: Some(child) }
+    /// Starts a node that nobody knows yet.
+    pub(crate) fn start(id: u64, place: Place) -> Self {
+        let (child, address, ticket) = spawn(id, &place, &place.bind);
+        Self { id, place, ticket, address, child: Some(child) }
     }
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "node {} runs", self.id);
         let socket = self.address.0.ip_addrs().next().unwrap().to_string();
-        let (child, address, _) = spawn(self.id, &self.folder, &socket);
+        let (child, address, _) = spawn(self.id, &self.place, &socket);
         assert_eq!(address, self.address, "a node keeps its identity");
         self.child = Some(child);
     }
@@ -61,8 +85,29 @@ impl Process {
         assert!(status.success(), "node {} ended with {status}", self.id);
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("it runs");
+        let waiting = async {
+            loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, waiting).await;
+        let status = ended.unwrap_or_else(|_| panic!("waited for the end of node {}", self.id));
+        self.child = None;
+        status
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let pid = self.pid().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
         assert!(status.success());
     }
@@ -87,10 +132,25 @@ pub(crate) fn command() -> Command {
     command
 }
 
-fn spawn(id: u64, folder: &Path, bind: &str) -> (Child, PeerAddress, Ticket) {
+/// The node's program, in its namespace.
+fn command_in(place: &Place) -> Command {
     let mut command = command();
+    if let Some(namespace) = &place.namespace {
+        // It replaces itself by the program, so that its process is the node's.
+        command = Command::new("ip");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_aspen-node")]);
+    }
+    if let Some(stderr) = &place.stderr {
+        command.stderr(File::create(stderr).unwrap());
+    }
+    command
+}
+
+fn spawn(id: u64, place: &Place, bind: &str) -> (Child, PeerAddress, Ticket) {
+    let mut command = command_in(place);
     command.args(["--node-id", &id.to_string(), "--cookie", COOKIE, "--bind", bind]);
-    command.arg("--data-dir").arg(folder);
+    command.arg("--data-dir").arg(&place.folder);
     for (flag, ms) in [
         ("--heartbeat-interval-ms", HEARTBEAT_MS),
         ("--election-timeout-min-ms", ELECTION_MIN_MS),
@@ -128,8 +188,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Three nodes that have elected a leader.
     pub(crate) async fn start() -> Self {
+        Self::start_in(|id, folder| Place::on_loopback(folder.join(id.to_string()))).await
+    }
+
+    /// The same in places that are found when a folder for all is there.
+    pub(crate) async fn start_in(place: impl Fn(u64, &Path) -> Place) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let start = |id: u64| (id, Process::start(id, folder.path().join(id.to_string())));
+        let start = |id: u64| (id, Process::start(id, place(id, folder.path())));
         let nodes: BTreeMap<u64, Process> = (1..=3).map(start).collect();
         let client = client_of(nodes.values(), PATIENCE).await;
         let voters = nodes.values().map(|node| (NodeId(node.id), node.address.to_string()));
@@ -141,7 +206,8 @@ impl Cluster {
 
     /// One more node, as a learner that has caught up.
     pub(crate) async fn join(&mut self, id: u64) {
-        let node = Process::start(id, self.folder.path().join(id.to_string()));
+        let place = Place::on_loopback(self.folder.path().join(id.to_string()));
+        let node = Process::start(id, place);
         let address = node.address.to_string();
         self.nodes.insert(id, node);
         let learner = ControlBody::AddLearner { node: NodeId(id), address };
@@ -166,6 +232,48 @@ impl Cluster {
             (runs && agree.count() * 2 > voters.max()?).then_some(leader.0)
         })
         .await
+    }
+
+    /// Waits until another than this one leads a majority that runs.
+    pub(crate) async fn another_leader(&self, than: u64) -> u64 {
+        let changed = async {
+            loop {
+                let leader = self.leader().await;
+                if leader != than {
+                    return leader;
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, changed).await;
+        found.unwrap_or_else(|_| panic!("node {than} leads on"))
+    }
+
+    /// Waits until every node has applied what any had when this was asked.
+    pub(crate) async fn caught_up(&self) {
+        let applied = |states: &[ClusterState]| -> Vec<Option<u64>> {
+            states.iter().map(|state| state.applied_index).collect()
+        };
+        let goal = self.until("what is applied", |states| applied(states).into_iter().max()).await;
+        let what = format!("everybody to apply {goal:?}");
+        let all = self.nodes.len();
+        let reached = |states: &[ClusterState]| {
+            let there = applied(states).into_iter().filter(|index| *index >= goal).count();
+            (there == all).then_some(())
+        };
+        self.until(&what, reached).await;
+    }
+
+    /// Asserts, when nobody writes any more, that all nodes come to hold the same, and something.
+    pub(crate) async fn assert_same_data(&self) {
+        self.caught_up().await;
+        let mut copies = Vec::new();
+        for node in self.nodes.values() {
+            let client = client_of(std::iter::once(node), PATIENCE).await;
+            let all = Scan { prefix: Bytes::new(), after: None, limit: 1000 };
+            copies.push(client.scan(all, Consistency::Stale).await.unwrap());
+        }
+        assert!(!copies[0].rows.is_empty());
+        assert!(copies.windows(2).all(|pair| pair[0] == pair[1]), "{copies:?}");
     }
 
     /// Waits until what the nodes say of the cluster gives an answer.
