@@ -23,13 +23,16 @@ use crate::volume::FolderVolume;
 /// How often a leader that ends looks whether another leads.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The core as it runs here.
+pub type Core = Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>;
+
 /// A running node.
 pub struct RunningNode {
     id: NodeId,
     /// How long a leader that ends waits for the next.
     patience: Duration,
     keys: ClusterKeys,
-    raft: Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>,
+    raft: Core,
     store: Store<TokioRuntime>,
     transport: IrohTransport,
     sync_failed: Arc<AtomicBool>,
@@ -65,6 +68,11 @@ impl RunningNode {
         let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
         let patience = settings.node.election_max;
         Ok(Self { id, patience, keys, raft, store, transport, sync_failed, folder })
+    }
+
+    /// The two planes of the node: its data, and its cluster.
+    pub fn core(&self) -> &Core {
+        &self.raft
     }
 
     /// Where others find the node.

@@ -28,21 +28,27 @@ pub(crate) struct Process {
     pub(crate) folder: PathBuf,
     pub(crate) ticket: Ticket,
     pub(crate) address: PeerAddress,
+    cookie: String,
     child: Option<Child>,
 }
 
 impl Process {
     /// Starts a node that nobody knows yet, on a port of the system's choice.
     pub(crate) fn start(id: u64, folder: PathBuf) -> Self {
-        let (child, address, ticket) = spawn(id, &folder, "127.0.0.1:0");
-        Self { id, folder, ticket, address, child: Some(child) }
+        Self::start_at(id, folder, "127.0.0.1:0", COOKIE)
+    }
+
+    /// Starts a node of the cluster that has this cookie.
+    pub(crate) fn start_at(id: u64, folder: PathBuf, bind: &str, cookie: &str) -> Self {
+        let (child, address, ticket) = spawn(id, &folder, bind, cookie);
+        Self { id, folder, ticket, address, cookie: cookie.to_owned(), child: Some(child) }
     }
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "node {} runs", self.id);
         let socket = self.address.0.ip_addrs().next().unwrap().to_string();
-        let (child, address, _) = spawn(self.id, &self.folder, &socket);
+        let (child, address, _) = spawn(self.id, &self.folder, &socket, &self.cookie);
         assert_eq!(address, self.address, "a node keeps its identity");
         self.child = Some(child);
     }
@@ -87,9 +93,9 @@ pub(crate) fn command() -> Command {
     command
 }
 
-fn spawn(id: u64, folder: &Path, bind: &str) -> (Child, PeerAddress, Ticket) {
+fn spawn(id: u64, folder: &Path, bind: &str, cookie: &str) -> (Child, PeerAddress, Ticket) {
     let mut command = command();
-    command.args(["--node-id", &id.to_string(), "--cookie", COOKIE, "--bind", bind]);
+    command.args(["--node-id", &id.to_string(), "--cookie", cookie, "--bind", bind]);
     command.arg("--data-dir").arg(folder);
     for (flag, ms) in [
         ("--heartbeat-interval-ms", HEARTBEAT_MS),
