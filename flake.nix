@@ -18,22 +18,31 @@
         RUSTDOCFLAGS = "--cfg madsim";
       };
 
-      aspen-sim =
-        pkgs:
+      # One binary of the workspace.
+      package =
+        pkgs: name: description:
         pkgs.rustPlatform.buildRustPackage {
-          pname = "aspen-sim";
+          pname = name;
           version = "0.1.0";
           src = self;
           cargoLock.lockFile = ./Cargo.lock;
-          cargoBuildFlags = [ "--package" "aspen-sim" ];
+          cargoBuildFlags = [ "--package" name ];
+          # The simulator's build runs the tests, of all crates; the others need not again.
           cargoTestFlags = [ "--workspace" ];
+          doCheck = name == "aspen-sim";
           env = rustFlags;
           meta = {
-            description = "Runs a real Raft cluster in simulation, judges the run, and explains it";
+            inherit description;
             license = with pkgs.lib.licenses; [ mit asl20 ];
-            mainProgram = "aspen-sim";
+            mainProgram = name;
           };
         };
+
+      aspen-sim =
+        pkgs:
+        package pkgs "aspen-sim" "Runs a real Raft cluster in simulation, judges the run, and explains it";
+      aspen-node = pkgs: package pkgs "aspen-node" "A node of an Aspen cluster";
+      aspen-cli = pkgs: package pkgs "aspen-cli" "Talks to an Aspen cluster";
 
       # The package's build with another command in place of build, test and install.
       check =
@@ -50,6 +59,8 @@
       packages = perSystem (pkgs: {
         default = aspen-sim pkgs;
         aspen-sim = aspen-sim pkgs;
+        aspen-node = aspen-node pkgs;
+        aspen-cli = aspen-cli pkgs;
       });
 
       # The package's own build runs the tests.

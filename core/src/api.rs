@@ -227,6 +227,11 @@ pub enum ControlBody {
     Snapshot,
     /// Says what it knows. The asked node does it.
     State,
+    /// Removes a learner.
+    RemoveLearner {
+        /// The learner.
+        node: NodeId,
+    },
 }
 
 /// The answer to a [`ControlRequest`].
@@ -308,6 +313,13 @@ pub trait ClusterController: Send + Sync {
         node: NodeId,
         address: String,
     ) -> impl Future<Output = Result<(), ControlError>> + Send;
+
+    /// Removes a node that does not vote; it receives nothing more.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; a voter, or a node that is no member, is rejected.
+    fn remove_learner(&self, node: NodeId)
+    -> impl Future<Output = Result<(), ControlError>> + Send;
 
     /// Makes these nodes, all of them learners or voters now, the voters.
     ///

@@ -104,6 +104,12 @@ pub enum Open {
         /// What the snapshot covers.
         meta: SnapshotMeta,
     },
+    /// A client's: nothing more comes one way; the other a [`BackupOpening`], then, unless that
+    /// refuses, [`SnapshotChunk`]s.
+    Backup {
+        /// The backup must hold the effects of this entry and of all before it.
+        at_least: Option<u64>,
+    },
 }
 
 /// One append request on a stream.
@@ -126,6 +132,11 @@ pub struct SnapshotChunk(pub Bytes);
 #[serde(bound = "", transparent)]
 pub struct SnapshotResult<R: Runtime>(pub SnapshotResponse<RaftConfig<R>>);
 
+/// What a backup covers, or why there is none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BackupOpening(pub Result<SnapshotMeta, String>);
+
 impl<R: Runtime> Message for Request<R> {
     const KIND: u8 = 1;
 }
@@ -146,6 +157,9 @@ impl Message for SnapshotChunk {
 }
 impl<R: Runtime> Message for SnapshotResult<R> {
     const KIND: u8 = 7;
+}
+impl Message for BackupOpening {
+    const KIND: u8 = 8;
 }
 
 /// Writes a message as a frame.

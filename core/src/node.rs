@@ -5,9 +5,10 @@
 //! that meets a storage error stops and stays stopped ([`Node::stopped`]); whoever runs it decides
 //! when to start it again.
 //!
-//! The files: `client` serves the data plane, `control` the control plane, `peer` what other
-//! nodes send, `measures` says what an operator wants to know.
+//! The files: `client` serves the data plane, `control` the control plane, `backup` a copy of the
+//! state machine, `peer` what other nodes send; `measures` says what an operator wants to know.
 
+mod backup;
 mod client;
 mod control;
 mod measures;
@@ -15,7 +16,7 @@ mod peer;
 
 pub use measures::Measures;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -28,7 +29,7 @@ use crate::network::{Deadlines, Network};
 use crate::runtime::Runtime;
 use crate::storage::{SnapshotData, Store};
 use crate::transport::Transport;
-use crate::types::{NodeId, RaftConfig};
+use crate::types::{LogId, NodeId, RaftConfig};
 
 /// How a node runs. All nodes of a cluster should agree on the timeouts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +121,8 @@ struct Inner<R: Runtime, T: Transport, SM: Machine<R>> {
     transport: T,
     store: Store<R>,
     failure: OnceLock<String>,
+    /// The membership whose addresses the transport knows.
+    learned: Mutex<Option<LogId>>,
 }
 
 impl<R: Runtime, T: Transport, SM: Machine<R>> Clone for Node<R, T, SM> {
@@ -156,7 +159,9 @@ where
             .await
             .map_err(|error| StartError(error.to_string()))?;
         let failure = OnceLock::new();
-        let node = Self { inner: Arc::new(Inner { config, raft, transport, store, failure }) };
+        let learned = Mutex::default();
+        let inner = Inner { config, raft, transport, store, failure, learned };
+        let node = Self { inner: Arc::new(inner) };
         // The tasks end with the process: a node never outlives its endpoint.
         drop(R::spawn(node.clone().serve()));
         drop(R::spawn(node.clone().tick()));
@@ -191,6 +196,21 @@ where
     async fn fail(&self, reason: String) {
         let _ = self.inner.failure.set(reason);
         self.shutdown().await;
+    }
+
+    /// Tells the transport where the members are. openraft does when it is about to send them
+    /// something, and a node that neither led nor asked for votes has sent nobody anything.
+    fn learn_members(&self) {
+        let metrics = self.inner.raft.server_metrics();
+        let membership = metrics.borrow_watched().membership_config.clone();
+        let mut learned = self.inner.learned.lock().expect("nothing panics while it holds this");
+        if *learned == *membership.log_id() {
+            return;
+        }
+        *learned = *membership.log_id();
+        for (id, node) in membership.membership().nodes() {
+            self.inner.transport.learn(*id, &node.addr);
+        }
     }
 
     async fn serve(self) {

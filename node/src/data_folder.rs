@@ -5,7 +5,11 @@
 //! identity.json   who lives here: node, cluster, secret key, and the format of the folder
 //! aspen.redb      the storage's database
 //! sync-failed     there after a sync failed: in which boot of the machine
+//! recovering      there while `aspen-node recover` changes the folder
 //! ```
+//!
+//! The identity is what makes a folder a node's. A folder that is filled from a backup gets it last,
+//! so that no node comes up on half of one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -22,6 +26,7 @@ const FORMAT: u32 = 1;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
 const SYNC_FAILED: &str = "sync-failed";
+const RECOVERING: &str = "recovering";
 /// Linux tells here which boot of the machine this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -40,6 +45,17 @@ pub struct DataFolder {
     secret_key: SecretKey,
     /// Unlocked when the process ends, however it does.
     _lock: File,
+}
+
+/// Who lives in a folder.
+#[derive(Clone, Debug)]
+pub struct Resident {
+    /// The node.
+    pub node: NodeId,
+    /// The name of its cluster.
+    pub cluster: String,
+    /// Whether a recovery of it was cut short.
+    pub recovering: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,43 +80,82 @@ impl DataFolder {
     pub fn take(path: &Path, node: NodeId, cluster: &str) -> Result<Self, DataFolderError> {
         let error = |problem: String| DataFolderError { folder: path.to_owned(), problem };
         let system = |failed: io::Error| error(failed.to_string());
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).map_err(system)?;
         let has_identity = path.join(IDENTITY).exists();
-        if !has_identity {
-            let mut entries = fs::read_dir(path).map_err(system)?.filter_map(Result::ok);
-            if let Some(entry) = entries.find(|entry| entry.file_name() != LOCK) {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                return Err(error(format!(
-                    "there is a `{name}` and no {IDENTITY}; expected a node's folder or an empty one"
-                )));
-            }
-        }
-        let lock = File::create(path.join(LOCK)).map_err(system)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(error("another process is using it".to_owned()));
-            }
-            Err(TryLockError::Error(failed)) => return Err(system(failed)),
-        }
+        let lock = if has_identity { lock(path) } else { lock_empty(path) }.map_err(error)?;
         if !has_identity {
             let key = SecretKey::generate();
-            let identity = Identity {
-                format: FORMAT,
-                node_id: node,
-                cluster: cluster.to_owned(),
-                secret_key: HEXLOWER.encode(&key.to_bytes()),
-            };
-            write_whole(path, IDENTITY, &identity).map_err(system)?;
+            Identity::new(node, cluster, &key).write(path).map_err(system)?;
         }
-        let text = fs::read(path.join(IDENTITY)).map_err(system)?;
-        let identity = read_identity(&text).map_err(|problem| error(problem.to_string()))?;
+        let identity = Identity::read(path).map_err(error)?;
         let secret_key = identity.check(node, cluster).map_err(error)?;
+        if path.join(RECOVERING).exists() {
+            let half = "a recovery of it was cut short; run `aspen-node recover` on it once more";
+            return Err(error(half.to_owned()));
+        }
         let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
         folder.check_syncs().map_err(error)?;
         Ok(folder)
+    }
+
+    /// Takes an empty folder, or makes one, to fill it for a new node. Until
+    /// [`give_to`](DataFolder::give_to) it is nobody's.
+    ///
+    /// # Errors
+    /// [`DataFolderError`] when there is anything in it.
+    pub fn take_empty(path: &Path) -> Result<Self, DataFolderError> {
+        let error = |problem: String| DataFolderError { folder: path.to_owned(), problem };
+        if path.join(IDENTITY).exists() {
+            let node = Identity::read(path).map_err(error)?.node_id;
+            return Err(error(format!("it belongs to node {node}; expected an empty folder")));
+        }
+        let lock = lock_empty(path).map_err(error)?;
+        Ok(Self { path: path.to_owned(), secret_key: SecretKey::generate(), _lock: lock })
+    }
+
+    /// Makes a filled folder a node's.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn give_to(&self, node: NodeId, cluster: &str) -> io::Result<()> {
+        Identity::new(node, cluster, &self.secret_key).write(&self.path)
+    }
+
+    /// Takes the folder of a node that does not run, for a recovery.
+    ///
+    /// # Errors
+    /// [`DataFolderError`] when it is no node's, when another process has it, or when a sync failed
+    /// since the machine booted.
+    pub fn take_stopped(path: &Path) -> Result<(Self, Resident), DataFolderError> {
+        let error = |problem: String| DataFolderError { folder: path.to_owned(), problem };
+        // First, so that no lock is left in a folder that is no node's.
+        Identity::read(path).map_err(error)?;
+        let lock = lock(path).map_err(error)?;
+        let identity = Identity::read(path).map_err(error)?;
+        let secret_key = identity.check(identity.node_id, &identity.cluster).map_err(error)?;
+        let recovering = path.join(RECOVERING).exists();
+        let resident = Resident { node: identity.node_id, cluster: identity.cluster, recovering };
+        let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
+        folder.check_syncs().map_err(error)?;
+        Ok((folder, resident))
+    }
+
+    /// Notes that the folder is being changed: no node comes up on it before
+    /// [`end_recovery`](DataFolder::end_recovery).
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn begin_recovery(&self) -> io::Result<()> {
+        write_whole(&self.path, RECOVERING, &"by `aspen-node recover`")
+    }
+
+    /// Gives the node that lives here to another cluster, and lets it come up again.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn end_recovery(&self, node: NodeId, cluster: &str) -> io::Result<()> {
+        self.give_to(node, cluster)?;
+        fs::remove_file(self.path.join(RECOVERING))?;
+        File::open(&self.path)?.sync_all()
     }
 
     /// Where it is.
@@ -141,6 +196,31 @@ fn boot() -> String {
     fs::read_to_string(BOOT_ID).map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }
 
+/// Makes the folder if there is none, and locks it if there is nothing else in it.
+fn lock_empty(path: &Path) -> Result<File, String> {
+    let system = |failed: io::Error| failed.to_string();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(system)?;
+    let mut entries = fs::read_dir(path).map_err(system)?.filter_map(Result::ok);
+    if let Some(entry) = entries.find(|entry| entry.file_name() != LOCK) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        return Err(format!(
+            "there is a `{name}` and no {IDENTITY}; expected a node's folder or an empty one"
+        ));
+    }
+    lock(path)
+}
+
+fn lock(path: &Path) -> Result<File, String> {
+    let lock = File::create(path.join(LOCK)).map_err(|failed| failed.to_string())?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err("another process is using it".to_owned()),
+        Err(TryLockError::Error(failed)) => Err(failed.to_string()),
+    }
+}
+
 fn read_identity(text: &[u8]) -> Result<Identity, String> {
     #[derive(Deserialize)]
     struct Format {
@@ -158,6 +238,20 @@ fn read_identity(text: &[u8]) -> Result<Identity, String> {
 }
 
 impl Identity {
+    fn new(node: NodeId, cluster: &str, key: &SecretKey) -> Self {
+        let (cluster, secret_key) = (cluster.to_owned(), HEXLOWER.encode(&key.to_bytes()));
+        Self { format: FORMAT, node_id: node, cluster, secret_key }
+    }
+
+    fn read(folder: &Path) -> Result<Self, String> {
+        let text = fs::read(folder.join(IDENTITY));
+        read_identity(&text.map_err(|failed| format!("{IDENTITY}: {failed}"))?)
+    }
+
+    fn write(&self, folder: &Path) -> io::Result<()> {
+        write_whole(folder, IDENTITY, self)
+    }
+
     fn check(&self, node: NodeId, cluster: &str) -> Result<SecretKey, String> {
         if self.node_id != node {
             return Err(format!("it belongs to node {}, not to node {node}", self.node_id));

@@ -1,10 +1,11 @@
-//! `aspen-node`: reads its settings, runs the node, and ends with it.
+//! `aspen-node`: reads its settings, runs the node, and ends with it; or runs one of its commands.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use aspen_node::commands::{CommandLine, Refusal};
 use aspen_node::settings::{self, one_line};
-use aspen_node::{Options, RunningNode, Settings};
+use aspen_node::{RunningNode, Settings};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -21,8 +22,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
         Err(help) if !help.use_stderr() => {
             // Where it cannot be written, nobody reads it.
             let _ = help.print();
@@ -30,18 +31,20 @@ fn main() -> ExitCode {
         }
         Err(wrong) => return fail(USAGE, &one_line(&wrong)),
     };
-    let settings = match settings::read(options, std::env::vars_os()) {
-        Ok(settings) => settings,
-        Err(wrong) => return fail(USAGE, &wrong.to_string()),
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    // A command that ends by itself says all there is to say when it ends.
+    let logged = if line.runs_nodes() { LOGGED } else { "off" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logged));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     logs.with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = runtime.map_err(anyhow::Error::from).and_then(|it| it.block_on(run(&settings)));
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(act(line)),
+        Err(error) => Err(error.into()),
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, &format!("{error:#}")),
+        Err(wrong @ Refusal::Input(_)) => fail(USAGE, &wrong.to_string()),
+        Err(failed @ Refusal::Failed(_)) => fail(FAILED, &failed.to_string()),
     }
 }
 
@@ -49,6 +52,14 @@ fn fail(code: u8, reason: &str) -> ExitCode {
     // Where even this cannot be written, the exit code has to do.
     let _ = writeln!(std::io::stderr(), "aspen-node: {reason}");
     code.into()
+}
+
+/// Does what the command line says; without a command, runs the node.
+async fn act(CommandLine { options, command }: CommandLine) -> Result<(), Refusal> {
+    match command {
+        Some(command) => command.run().await,
+        None => Ok(run(&settings::read(options, std::env::vars_os())?).await?),
+    }
 }
 
 /// Runs the node until it is asked to end or stops by itself.

@@ -29,13 +29,16 @@ use crate::volume::FolderVolume;
 /// How often a leader that ends looks whether another leads.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The core as it runs here.
+pub type Core = Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>;
+
 /// A running node.
 pub struct RunningNode {
     id: NodeId,
     /// How long a leader that ends waits for the next.
     patience: Duration,
     keys: ClusterKeys,
-    raft: Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>,
+    raft: Core,
     store: Store<TokioRuntime>,
     transport: IrohTransport,
     sync_failed: Arc<AtomicBool>,
@@ -96,6 +99,11 @@ impl RunningNode {
     /// Where metrics and health are told.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|(address, _)| *address)
+    }
+
+    /// The two planes of the node: its data, and its cluster.
+    pub fn core(&self) -> &Core {
+        &self.raft
     }
 
     /// Where others find the node.

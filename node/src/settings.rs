@@ -24,7 +24,7 @@ const WELL_KNOWN_COOKIES: [&str; 2] = ["change-me-change-me", "aspen-aspen-aspen
 const VARIABLES: &str = "ASPEN_";
 /// Variables of `aspen-cli`, which may stand beside the node's.
 const VARIABLES_OF_OTHERS: [&str; 1] = ["ASPEN_TICKET"];
-const DEFAULT_BIND: &str = "0.0.0.0:7600";
+pub(crate) const DEFAULT_BIND: &str = "0.0.0.0:7600";
 
 /// A node of an Aspen cluster: a replicated key-value store.
 ///
@@ -209,7 +209,11 @@ impl Options {
     }
 }
 
-fn cookie(text: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, SettingsError> {
+/// The cluster's secret, from one of the two places where it can stand.
+pub(crate) fn cookie(
+    text: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Vec<u8>, SettingsError> {
     let (place, cookie) = match (text, file) {
         (Some(_), Some(_)) => {
             let both = "--cookie and --cookie-file are both given; expected one of them";

@@ -80,15 +80,21 @@ async fn a_cluster_serves_and_changes_its_members() {
 /// An exit code, and what was printed.
 type Printed = (Option<i32>, String);
 
-/// Runs `aspen-cli` on the cluster.
-fn cli(cluster: &Cluster, arguments: &[&str]) -> Printed {
+/// Runs `aspen-cli`: its exit code, and what it printed where.
+fn cli_output(arguments: &[&str]) -> (Option<i32>, String, String) {
     let program = Path::new(env!("CARGO_BIN_EXE_aspen-node")).with_file_name("aspen-cli");
     assert!(program.exists(), "aspen-cli is not built; `cargo test --workspace` builds it");
+    let output = std::process::Command::new(program).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs `aspen-cli` on the cluster.
+fn cli(cluster: &Cluster, arguments: &[&str]) -> Printed {
     let ticket = cluster.nodes.values().next().unwrap().ticket.to_string();
-    let mut command = std::process::Command::new(program);
-    let output = command.env("ASPEN_TICKET", ticket).args(arguments).output().unwrap();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    let (code, printed, said) = cli_output(&[&["--ticket", &ticket], arguments].concat());
+    assert!(said.is_empty(), "{said}");
+    (code, printed)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,6 +198,55 @@ async fn a_wiped_follower_is_replaced() {
     cluster.node(other).kill();
     running.answers(100).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_is_removed_by_any_node_and_a_voter_is_not() {
+    let mut cluster = Cluster::start().await;
+    cluster.join(4).await;
+    let learners = |expected: &'static [u64]| {
+        move |states: &[aspen_core::api::ClusterState]| {
+            let expected: BTreeSet<NodeId> = expected.iter().copied().map(NodeId).collect();
+            let voters = states.iter().filter(|state| state.id.0 <= 3);
+            let agree = voters.filter(|state| state.learners == expected).count();
+            (agree == 3).then_some(())
+        }
+    };
+    cluster.until("a learner", learners(&[4])).await;
+    // One that does not lead sends the request on.
+    let leader = cluster.leader().await;
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    let asked = cluster.nodes[&follower].ticket.to_string();
+    let remove = |node: &str| cli_output(&["--ticket", &asked, "cluster", "remove-learner", node]);
+    let refused = |code: Option<i32>, said: String, words: &str| {
+        assert_eq!(code, Some(65), "{said}");
+        assert!(said.contains(words), "{words}: {said}");
+    };
+    let (code, _, said) = remove(&leader.to_string());
+    refused(code, said, "votes; expected a learner");
+    let (code, _, said) = remove("5");
+    refused(code, said, "node 5 is no member; expected a learner");
+    assert_eq!(remove("4"), (Some(0), String::new(), String::new()));
+    cluster.until("no learner", learners(&[])).await;
+    let (code, _, said) = remove("4");
+    refused(code, said, "node 4 is no member; expected a learner");
+
+    // Nothing reaches it any more, and the others do not miss it.
+    let gone = cluster.node(4).ticket.clone();
+    let gone = aspen_cli::Client::new(&gone, PATIENCE).await.unwrap();
+    let applied = gone.state().await.unwrap().applied_index;
+    assert_eq!(cluster.client.write(set("after", "all")).await, Ok(Reply::Done));
+    let last = cluster.client.state().await.unwrap().applied_index;
+    cluster
+        .until("all that vote to have it", |states| {
+            let has = |state: &&aspen_core::api::ClusterState| {
+                state.id.0 <= 3 && state.applied_index >= last
+            };
+            (states.iter().filter(has).count() == 3).then_some(())
+        })
+        .await;
+    assert!(gone.state().await.unwrap().applied_index < last);
+    assert!(applied < last);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,6 +27,12 @@ pub(super) enum Cluster {
         /// The node, as the ticket that it printed, or as N=ADDRESS
         node: String,
     },
+    /// Remove a node that does not vote
+    RemoveLearner {
+        /// The node
+        #[arg(value_name = "N")]
+        node: u64,
+    },
     /// Make these nodes the voters; whoever votes now and is not among them leaves
     ChangeMembership {
         /// The voters
@@ -78,6 +84,7 @@ impl Cluster {
                 };
                 ControlBody::AddLearner { node, address }
             }
+            Cluster::RemoveLearner { node } => ControlBody::RemoveLearner { node: NodeId(node) },
             Cluster::ChangeMembership { voters } => {
                 ControlBody::ChangeMembership { voters: voters.into_iter().map(NodeId).collect() }
             }

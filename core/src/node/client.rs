@@ -148,6 +148,7 @@ where
                 });
             }
         };
+        self.learn_members();
         let call = std::pin::pin!(self.inner.transport.call(leader, Lane::Client, frame));
         let deposed = std::pin::pin!(self.leads_no_more(leader));
         // A leader that is gone answers nobody, and the transport may take long to notice.

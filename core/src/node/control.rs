@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openraft::BasicNode;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{BasicNode, ChangeMembers};
 
 use super::{Machine, Node};
 use crate::api::{
@@ -40,6 +40,20 @@ where
         limits::check("peers", members.len(), limits::PEERS_MAX)?;
         let added = self.inner.raft.add_learner(node, BasicNode::new(address), true).await;
         added.map(drop).map_err(control_error)
+    }
+
+    async fn remove_learner(&self, node: NodeId) -> Result<(), ControlError> {
+        let known = self.current_state();
+        // A node that does not lead may know an old membership; the leader is asked then.
+        if known.leader == Some(self.inner.config.id) && !known.learners.contains(&node) {
+            let votes = known.voters.iter().any(|voters| voters.contains(&node));
+            let what = if votes { "votes" } else { "is no member" };
+            return Err(ControlError::Rejected(format!("node {node} {what}; expected a learner")));
+        }
+        // openraft itself rejects the removal of a node that votes by then.
+        let removal = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+        let removed = self.inner.raft.change_membership(removal, true).await;
+        removed.map(drop).map_err(control_error)
     }
 
     async fn change_membership(&self, voters: BTreeSet<NodeId>) -> Result<(), ControlError> {
@@ -96,6 +110,7 @@ where
         let done = match body.clone() {
             ControlBody::Init { voters } => self.init(voters).await,
             ControlBody::AddLearner { node, address } => self.add_learner(node, address).await,
+            ControlBody::RemoveLearner { node } => self.remove_learner(node).await,
             ControlBody::ChangeMembership { voters } => self.change_membership(voters).await,
             ControlBody::TransferLeader { to } => self.transfer_leader(to).await,
             ControlBody::Snapshot => self.snapshot().await,
@@ -119,6 +134,7 @@ where
             Ok(frame) => frame,
             Err(error) => return failed(error.to_string()),
         };
+        self.learn_members();
         match self.inner.transport.call(leader, Lane::Client, frame).await {
             Ok(answer) => match codec::decode::<Response<R>>(&answer) {
                 Ok(Response::Control(response)) => response,

@@ -41,13 +41,20 @@ where
     }
 
     async fn stream(&self, lane: Lane, sender: T::Sender, mut receiver: T::Receiver) {
-        if lane == Lane::Client {
-            return;
-        }
         // A stream that breaks or makes no sense is dropped; the peer sees it broken and retries.
         let Ok(Some(first)) = receiver.recv().await else { return };
-        match codec::decode::<Open>(&first) {
+        let open = codec::decode::<Open>(&first);
+        // As with calls, the clients' lane is for what clients may ask, and for nothing else.
+        if matches!(open, Ok(Open::Backup { .. })) != (lane == Lane::Client) {
+            return;
+        }
+        match open {
             Ok(Open::Append) => self.serve_append(sender, receiver).await,
+            Ok(Open::Backup { at_least }) => {
+                if let Err(reason) = self.serve_backup(at_least, sender).await {
+                    tracing::warn!(%reason, "a backup was broken off");
+                }
+            }
             Ok(Open::Snapshot { vote, meta }) => {
                 if let Err(reason) = self.serve_snapshot(vote, meta, sender, receiver).await {
                     tracing::warn!(%reason, "a snapshot was not installed");

@@ -33,6 +33,7 @@ mod queue;
 mod receive;
 mod shared;
 mod snapshot;
+mod sole_voter;
 mod state_machine;
 mod store;
 mod tables;
@@ -42,8 +43,9 @@ mod writer;
 pub use error::StorageError;
 pub use log::LogStore;
 pub use open::{DATABASE, OpenError, UNFINISHED, open};
-pub use receive::{ReceivedSnapshot, SnapshotError, SnapshotReceiver};
+pub use receive::{ReceivedSnapshot, SnapshotCheck, SnapshotError, SnapshotReceiver};
 pub use snapshot::{ChunkError, OutgoingSnapshot, SnapshotData};
+pub use sole_voter::Holdings;
 pub use state_machine::{SnapshotBuilder, StateMachine};
 pub use store::Store;
 

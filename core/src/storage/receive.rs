@@ -4,6 +4,9 @@
 //! generation. Each chunk is checked on its own and written in a transaction that is not durable
 //! by itself; the digests are recomputed on the way and compared with what the sender said at the
 //! end. A receiver that is dropped leaves a generation that the writer clears away.
+//!
+//! [`SnapshotCheck`] does the same without a storage: a backup is checked where it is written, and
+//! again before anything is made of it.
 
 use std::sync::Arc;
 
@@ -67,11 +70,23 @@ impl From<SnapshotError> for std::io::Error {
 pub struct SnapshotReceiver<R: Runtime> {
     queue: Queue<R>,
     shadow: Arc<Shadow>,
+    check: SnapshotCheck,
+}
+
+/// Checks a snapshot's chunks, one after the other.
+#[derive(Default)]
+pub struct SnapshotCheck {
     ordinal: u64,
     came: Came,
     last_key: Option<Bytes>,
     last_session: Option<u64>,
     end: Option<SnapshotEnd>,
+}
+
+/// The rows of one chunk, sealed for the tables.
+struct Sealed {
+    rows: Vec<(Bytes, Vec<u8>)>,
+    sessions: Vec<(u64, Vec<u8>)>,
 }
 
 /// A snapshot that arrived whole and waits in its generation.
@@ -91,9 +106,7 @@ struct Came {
 
 impl<R: Runtime> SnapshotReceiver<R> {
     pub(crate) fn new(queue: Queue<R>, shadow: Shadow) -> Self {
-        let shadow = Arc::new(shadow);
-        let came = Came::default();
-        Self { queue, shadow, ordinal: 0, came, last_key: None, last_session: None, end: None }
+        Self { queue, shadow: Arc::new(shadow), check: SnapshotCheck::default() }
     }
 
     /// Takes the next chunk in; returns when it is written.
@@ -101,30 +114,8 @@ impl<R: Runtime> SnapshotReceiver<R> {
     /// # Errors
     /// [`SnapshotError`]; the receiver is of no use after one.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), SnapshotError> {
-        let ordinal = self.ordinal;
-        if self.end.is_some() {
-            return Err(SnapshotError::Order { ordinal });
-        }
-        let chunk = Chunk::decode(ordinal, &chunk)
-            .map_err(|reason| SnapshotError::Chunk { ordinal, reason })?;
-        self.ordinal += 1;
-        let shadow = self.shadow.clone();
-        let slice = match chunk {
-            Chunk::Rows(rows) => {
-                let rows = self.take_rows(ordinal, rows)?;
-                Slice { shadow, rows, sessions: Vec::new() }
-            }
-            Chunk::Sessions(sessions) => {
-                let sessions = self.take_sessions(ordinal, sessions)?;
-                Slice { shadow, rows: Vec::new(), sessions }
-            }
-            Chunk::End(end) => {
-                self.came.compare(&end)?;
-                self.end = Some(end);
-                // An empty snapshot has tables too.
-                Slice { shadow, rows: Vec::new(), sessions: Vec::new() }
-            }
-        };
+        let Sealed { rows, sessions } = self.check.open(&chunk)?;
+        let slice = Slice { shadow: self.shadow.clone(), rows, sessions };
         Ok(self.queue.run(Work::Receive(slice)).await?)
     }
 
@@ -137,8 +128,61 @@ impl<R: Runtime> SnapshotReceiver<R> {
     }
 
     pub(crate) fn finish_received(self) -> Result<ReceivedSnapshot, SnapshotError> {
-        let end = self.end.ok_or(SnapshotError::Incomplete { chunks: self.ordinal })?;
+        let end = self.check.into_end()?;
         Ok(ReceivedSnapshot { shadow: self.shadow, end })
+    }
+}
+
+impl SnapshotCheck {
+    /// Checks the next chunk.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the check is of no use after one.
+    pub fn take(&mut self, chunk: &[u8]) -> Result<(), SnapshotError> {
+        self.open(chunk).map(drop)
+    }
+
+    /// Whether the last chunk has come.
+    pub fn is_whole(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// How many keys, and how many sessions, have come.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.came.rows, self.came.sessions)
+    }
+
+    /// Ends the check.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Incomplete`], when the last chunk did not come.
+    pub fn finish(self) -> Result<(), SnapshotError> {
+        self.into_end().map(drop)
+    }
+
+    fn into_end(self) -> Result<SnapshotEnd, SnapshotError> {
+        self.end.ok_or(SnapshotError::Incomplete { chunks: self.ordinal })
+    }
+
+    fn open(&mut self, chunk: &[u8]) -> Result<Sealed, SnapshotError> {
+        let ordinal = self.ordinal;
+        if self.end.is_some() {
+            return Err(SnapshotError::Order { ordinal });
+        }
+        let chunk = Chunk::decode(ordinal, chunk)
+            .map_err(|reason| SnapshotError::Chunk { ordinal, reason })?;
+        self.ordinal += 1;
+        let mut sealed = Sealed { rows: Vec::new(), sessions: Vec::new() };
+        match chunk {
+            Chunk::Rows(rows) => sealed.rows = self.take_rows(ordinal, rows)?,
+            Chunk::Sessions(sessions) => sealed.sessions = self.take_sessions(ordinal, sessions)?,
+            // An empty snapshot has tables too, so its end is a slice like the others.
+            Chunk::End(end) => {
+                self.came.compare(&end)?;
+                self.end = Some(end);
+            }
+        }
+        Ok(sealed)
     }
 
     fn take_rows(

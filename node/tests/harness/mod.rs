@@ -33,6 +33,8 @@ pub(crate) struct Place {
     pub(crate) folder: PathBuf,
     /// What it binds at its first start.
     pub(crate) bind: String,
+    /// The cluster's secret.
+    pub(crate) cookie: String,
     /// The network namespace, unless it is the test's own.
     pub(crate) namespace: Option<String>,
     /// Where its stderr goes, unless that is the test's own.
@@ -42,7 +44,8 @@ pub(crate) struct Place {
 impl Place {
     /// On a port of the system's choice.
     pub(crate) fn on_loopback(folder: PathBuf) -> Self {
-        Self { folder, bind: "127.0.0.1:0".to_owned(), namespace: None, stderr: None }
+        let (bind, cookie) = ("127.0.0.1:0".to_owned(), COOKIE.to_owned());
+        Self { folder, bind, cookie, namespace: None, stderr: None }
     }
 }
 
@@ -60,6 +63,12 @@ impl Process {
     pub(crate) fn start(id: u64, place: Place) -> Self {
         let (child, address, ticket) = spawn(id, &place, &place.bind);
         Self { id, place, ticket, address, child: Some(child) }
+    }
+
+    /// Starts a node of the cluster that has this cookie.
+    pub(crate) fn start_at(id: u64, folder: PathBuf, bind: &str, cookie: &str) -> Self {
+        let (bind, cookie) = (bind.to_owned(), cookie.to_owned());
+        Self::start(id, Place { bind, cookie, ..Place::on_loopback(folder) })
     }
 
     /// Starts it again where it was.
@@ -149,7 +158,7 @@ fn command_in(place: &Place) -> Command {
 
 fn spawn(id: u64, place: &Place, bind: &str) -> (Child, PeerAddress, Ticket) {
     let mut command = command_in(place);
-    command.args(["--node-id", &id.to_string(), "--cookie", COOKIE, "--bind", bind]);
+    command.args(["--node-id", &id.to_string(), "--cookie", &place.cookie, "--bind", bind]);
     command.arg("--data-dir").arg(&place.folder);
     for (flag, ms) in [
         ("--heartbeat-interval-ms", HEARTBEAT_MS),

@@ -34,6 +34,7 @@ pub fn describe(frame: &[u8]) -> String {
     match codec::decode::<Open>(frame) {
         Ok(Open::Append) => "open append stream".to_owned(),
         Ok(Open::Snapshot { meta, .. }) => format!("open snapshot {}", log_id(meta.last_log_id)),
+        Ok(Open::Backup { .. }) => "open backup".to_owned(),
         Err(_) => format!("{} bytes", frame.len()),
     }
 }

@@ -13,4 +13,5 @@ mod model;
 mod reads;
 mod recovery;
 mod snapshot;
+mod sole_voter;
 mod truncation;
