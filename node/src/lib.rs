@@ -1,9 +1,10 @@
 //! The thin node: the core that the simulator tests, on a real network and a real disk.
 //!
 //! `settings` says what it runs with, `data_folder` what it lives in, `volume` where its
-//! transactions run, and `node` in which order it starts and ends.
+//! transactions run, `discovery` what it knows of others, and `node` in which order it starts and ends.
 
 pub mod data_folder;
+mod discovery;
 pub mod node;
 pub mod settings;
 pub mod volume;

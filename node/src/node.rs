@@ -3,7 +3,8 @@
 //! 1. the data folder, which nobody else may have;
 //! 2. the endpoint, so that a taken address is known before the database is touched;
 //! 3. the storage, on what the folder holds;
-//! 4. Raft, which begins to serve.
+//! 4. Raft, which begins to serve;
+//! 5. the discovery, which tells the members that Raft knows of where this node is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +14,11 @@ use anyhow::Context;
 use aspen_core::storage::{self, StateMachine, StorageConfig, Store};
 use aspen_core::{ClusterController, Node, NodeId};
 use aspen_transport_iroh::{
-    ClusterKeys, Credentials, IrohTransport, PeerAddress, Ticket, TokioRuntime,
+    ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket, TokioRuntime,
 };
 
 use crate::data_folder::{DataFolder, cluster_name};
+use crate::discovery::{FoundFile, Others};
 use crate::settings::Settings;
 use crate::volume::FolderVolume;
 
@@ -32,6 +34,7 @@ pub struct RunningNode {
     raft: Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>,
     store: Store<TokioRuntime>,
     transport: IrohTransport,
+    discovery: Discovery,
     sync_failed: Arc<AtomicBool>,
     folder: DataFolder,
 }
@@ -52,6 +55,9 @@ impl RunningNode {
         endpoint.relay = settings.relay.clone();
         let transport = IrohTransport::bind(endpoint).await;
         let transport = transport.with_context(|| format!("--bind {}", settings.bind))?;
+        let found = FoundFile::of(&folder);
+        settings.peers.iter().for_each(|peer| transport.add_peer(peer.clone()));
+        found.read().into_iter().for_each(|peer| transport.remember(peer));
         let volume = FolderVolume::new(folder.path()).context("the storage thread")?;
         let sync_failed = volume.sync_failed();
         let path = folder.path().to_owned();
@@ -63,8 +69,10 @@ impl RunningNode {
         let (log, machine, store) = (opened.log, opened.machine, opened.store);
         let config = settings.node.clone();
         let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
+        let others = Others::new(id, raft.clone(), found);
+        let discovery = Discovery::start(&transport, &settings.discovery, others).await;
         let patience = settings.node.election_max;
-        Ok(Self { id, patience, keys, raft, store, transport, sync_failed, folder })
+        Ok(Self { id, patience, keys, raft, store, transport, discovery, sync_failed, folder })
     }
 
     /// Where others find the node.
@@ -75,7 +83,10 @@ impl RunningNode {
     /// What a client needs: this node's address, those of the members, and the clients' secret.
     pub fn ticket(&self) -> Ticket {
         let members = self.raft.current_state().addresses;
-        let members = members.iter().filter_map(|(id, text)| Some((*id, text.parse().ok()?)));
+        let members = members.iter().filter_map(|(id, text)| {
+            // Where a member has said that it is comes before what the membership says.
+            Some((*id, self.transport.whereabouts(text.parse().ok()?)))
+        });
         let mut nodes: std::collections::BTreeMap<_, _> = members.collect();
         nodes.insert(self.id, self.address());
         Ticket { nodes, secret: self.keys.client_secret().clone() }
@@ -99,6 +110,7 @@ impl RunningNode {
         if handed_over.is_err() {
             tracing::warn!("the leadership was not taken over");
         }
+        self.discovery.shutdown().await;
         self.raft.shutdown().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the storage was not closed cleanly");

@@ -5,11 +5,12 @@
 //! connection of its own (`connections`), so that a snapshot delays no heartbeat. Whoever comes in
 //! proves that it belongs to the cluster (`access`), and each stream is served by a task of its own
 //! (`serve`). An endpoint talks to nobody whom its operator did not name: no relay, no port mapper,
-//! no discovery unless asked for.
+//! and no `discovery` before one is started.
 
 mod access;
 mod address;
 mod connections;
+mod discovery;
 mod protocol;
 mod runtime;
 mod serve;
@@ -19,6 +20,7 @@ mod transport;
 
 pub use access::{ClientSecret, ClusterKeys, Credentials};
 pub use address::{AddressError, PeerAddress};
+pub use discovery::{Announcements, Discovery, DiscoverySettings, Neighbourhood};
 pub use runtime::TokioRuntime;
 pub use serve::Refusals;
 pub use stream::{IrohReceiver, IrohSender};

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -41,10 +42,24 @@ impl Process {
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "node {} runs", self.id);
-        let socket = self.address.0.ip_addrs().next().unwrap().to_string();
-        let (child, address, _) = spawn(self.id, &self.folder, &socket);
+        let (child, address, _) = spawn(self.id, &self.folder, &self.socket().to_string());
         assert_eq!(address, self.address, "a node keeps its identity");
         self.child = Some(child);
+    }
+
+    /// Starts it again on another port, with the same data folder. Where it was, nobody answers.
+    pub(crate) fn restart_elsewhere(&mut self) {
+        assert!(self.child.is_none(), "node {} runs", self.id);
+        let _taken = UdpSocket::bind(self.socket()).unwrap();
+        let (child, address, ticket) = spawn(self.id, &self.folder, "127.0.0.1:0");
+        assert_eq!(address.0.id, self.address.0.id, "a node keeps its identity");
+        assert_ne!(address, self.address);
+        (self.address, self.ticket) = (address, ticket);
+        self.child = Some(child);
+    }
+
+    fn socket(&self) -> SocketAddr {
+        *self.address.0.ip_addrs().next().unwrap()
     }
 
     /// As `kill -9`.
@@ -90,7 +105,7 @@ pub(crate) fn command() -> Command {
 fn spawn(id: u64, folder: &Path, bind: &str) -> (Child, PeerAddress, Ticket) {
     let mut command = command();
     command.args(["--node-id", &id.to_string(), "--cookie", COOKIE, "--bind", bind]);
-    command.arg("--data-dir").arg(folder);
+    command.arg("--disable-mdns").arg("--data-dir").arg(folder);
     for (flag, ms) in [
         ("--heartbeat-interval-ms", HEARTBEAT_MS),
         ("--election-timeout-min-ms", ELECTION_MIN_MS),
@@ -195,12 +210,12 @@ pub(crate) async fn client_of(
     nodes: impl Iterator<Item = &Process>,
     patience: Duration,
 ) -> Arc<Client> {
+    // What a node printed of others may be old by now; what it said of itself is not.
     let mut ticket: Option<Ticket> = None;
     for node in nodes {
-        match &mut ticket {
-            None => ticket = Some(node.ticket.clone()),
-            Some(ticket) => ticket.nodes.extend(node.ticket.nodes.clone()),
-        }
+        let ticket = ticket.get_or_insert_with(|| node.ticket.clone());
+        ticket.nodes.retain(|_, address| address.0.id != node.address.0.id);
+        ticket.nodes.insert(NodeId(node.id), node.address.clone());
     }
     Arc::new(Client::new(&ticket.expect("a node"), patience).await.unwrap())
 }
