@@ -77,6 +77,8 @@ impl Client {
         let transport = IrohTransport::bind(settings).await?;
         for (node, address) in &ticket.nodes {
             transport.learn(*node, &address.to_string());
+            // The membership may name an older address, and is learned in place of this one.
+            transport.add_peer(address.clone());
         }
         let nodes = Mutex::new(ticket.nodes.keys().copied().collect());
         Ok(Self { transport, secret: ticket.secret.clone(), nodes, patience })

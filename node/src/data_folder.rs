@@ -4,6 +4,7 @@
 //! lock            held by the running process
 //! identity.json   who lives here: node, cluster, secret key, and the format of the folder
 //! aspen.redb      the storage's database
+//! found.json      where other nodes were found, if not where the membership says
 //! sync-failed     there after a sync failed: in which boot of the machine
 //! recovering      there while `aspen-node recover` changes the folder
 //! ```
@@ -267,7 +268,7 @@ impl Identity {
 }
 
 /// A file is there whole or not at all, and nobody else may read it.
-fn write_whole(folder: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_whole(folder: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
     let unfinished = folder.join(format!("{name}.new"));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;

@@ -15,7 +15,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is logged unless `RUST_LOG` says otherwise. openraft tells of every request that a peer does
 /// not answer, and of every one that a shutdown cuts off; what ends the node, the node itself says.
-const LOGGED: &str = "warn,openraft=off";
+/// Gossip and mDNS tell of every node that is down, again and again.
+const LOGGED: &str = "warn,openraft=off,iroh_gossip=error,swarm_discovery=error";
 /// The node could not start, or stopped by itself.
 const FAILED: u8 = 1;
 /// A setting is wrong.

@@ -5,7 +5,8 @@
 //!    touched;
 //! 3. the storage, on what the folder holds;
 //! 4. Raft, which begins to serve;
-//! 5. metrics and health.
+//! 5. the discovery, which tells the members that Raft knows of where this node is;
+//! 6. metrics and health.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use anyhow::Context;
 use aspen_core::storage::{self, StateMachine, StorageConfig, Store};
 use aspen_core::{ClusterController, Node, NodeId};
 use aspen_transport_iroh::{
-    ClusterKeys, Credentials, IrohTransport, PeerAddress, Ticket, TokioRuntime,
+    ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket, TokioRuntime,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::data_folder::{DataFolder, cluster_name};
+use crate::discovery::{FoundFile, Others};
 use crate::metrics::{self, Source, Timings};
 use crate::settings::Settings;
 use crate::volume::FolderVolume;
@@ -41,6 +43,7 @@ pub struct RunningNode {
     raft: Core,
     store: Store<TokioRuntime>,
     transport: IrohTransport,
+    discovery: Discovery,
     sync_failed: Arc<AtomicBool>,
     /// Where metrics are served, and by what.
     metrics: Option<(SocketAddr, JoinHandle<()>)>,
@@ -73,8 +76,11 @@ impl RunningNode {
         let timings = Timings::new();
         let (calls, syncs) = (timings.clone(), timings.clone());
         transport.observe_calls(move |took| calls.call(took));
-        let observer = Arc::new(move |took| syncs.sync(took));
-        let volume = FolderVolume::new(folder.path(), observer).context("the storage thread")?;
+        let found = FoundFile::of(&folder);
+        settings.peers.iter().for_each(|peer| transport.add_peer(peer.clone()));
+        found.read().into_iter().for_each(|peer| transport.remember(peer));
+        let volume = FolderVolume::new(folder.path()).context("the storage thread")?;
+        let volume = volume.observed_by(Arc::new(move |took| syncs.sync(took)));
         let sync_failed = volume.sync_failed();
         let path = folder.path().to_owned();
         // Recovery reads the disk, for seconds where the last end was a crash.
@@ -85,6 +91,8 @@ impl RunningNode {
         let (log, machine, store) = (opened.log, opened.machine, opened.store);
         let config = settings.node.clone();
         let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
+        let others = Others::new(id, raft.clone(), found);
+        let discovery = Discovery::start(&transport, &settings.discovery, others).await;
         let patience = settings.node.election_max;
         let metrics = listener.map(|listener| {
             let raft = raft.clone();
@@ -93,7 +101,18 @@ impl RunningNode {
             tell(listener, Source { id, measures, transport: transport.clone(), file }, timings)
         });
         let metrics = metrics.transpose()?;
-        Ok(Self { id, patience, keys, raft, store, transport, sync_failed, metrics, folder })
+        Ok(Self {
+            id,
+            patience,
+            keys,
+            raft,
+            store,
+            transport,
+            discovery,
+            sync_failed,
+            metrics,
+            folder,
+        })
     }
 
     /// Where metrics and health are told.
@@ -114,7 +133,10 @@ impl RunningNode {
     /// What a client needs: this node's address, those of the members, and the clients' secret.
     pub fn ticket(&self) -> Ticket {
         let members = self.raft.current_state().addresses;
-        let members = members.iter().filter_map(|(id, text)| Some((*id, text.parse().ok()?)));
+        let members = members.iter().filter_map(|(id, text)| {
+            // Where a member has said that it is comes before what the membership says.
+            Some((*id, self.transport.whereabouts(text.parse().ok()?)))
+        });
         let mut nodes: std::collections::BTreeMap<_, _> = members.collect();
         nodes.insert(self.id, self.address());
         Ticket { nodes, secret: self.keys.client_secret().clone() }
@@ -147,6 +169,7 @@ impl RunningNode {
         if handed_over.is_err() {
             tracing::warn!("the leadership was not taken over");
         }
+        self.discovery.shutdown().await;
         self.raft.shutdown().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the storage was not closed cleanly");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aspen_core::{NodeConfig, NodeId};
-use aspen_transport_iroh::RelayUrl;
+use aspen_transport_iroh::{ClusterKeys, DiscoverySettings, PeerAddress, RelayUrl, Ticket};
 use clap::Parser;
 use serde::Deserialize;
 
@@ -22,8 +22,6 @@ const COOKIE_BYTES_MIN: usize = 16;
 const WELL_KNOWN_COOKIES: [&str; 2] = ["change-me-change-me", "aspen-aspen-aspen"];
 /// What every variable of the environment begins with.
 const VARIABLES: &str = "ASPEN_";
-/// Variables of `aspen-cli`, which may stand beside the node's.
-const VARIABLES_OF_OTHERS: [&str; 1] = ["ASPEN_TICKET"];
 pub(crate) const DEFAULT_BIND: &str = "0.0.0.0:7600";
 
 /// A node of an Aspen cluster: a replicated key-value store.
@@ -53,6 +51,24 @@ pub struct Options {
     /// A relay to be reached through where no direct way is [default: none]
     #[arg(long, value_name = "URL")]
     relay_url: Option<String>,
+    /// Where other nodes are, beside what the membership says; with commas between them
+    #[arg(long, value_name = "ID@IP:PORT,…")]
+    peers: Option<String>,
+    /// A ticket of the cluster, for the addresses in it
+    #[arg(long, value_name = "TICKET")]
+    ticket: Option<String>,
+    /// Tell the other members nothing of where this node is, and hear nothing of where they are
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_gossip: Option<bool>,
+    /// Neither ask nor answer in the local network where nodes are
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_mdns: Option<bool>,
+    /// Look nodes up in the DNS, under n0's public domain iroh.link
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_dns_discovery: Option<bool>,
+    /// Publish this node's addresses to n0's public server dns.iroh.link, and look others up there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_pkarr: Option<bool>,
     /// Where metrics and health are told over HTTP; TCP [default: nowhere]
     #[arg(long, value_name = "IP:PORT")]
     metrics_addr: Option<SocketAddr>,
@@ -88,6 +104,10 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// The relay, if one is wanted.
     pub relay: Option<RelayUrl>,
+    /// Where other nodes are, as the operator says.
+    pub peers: Vec<PeerAddress>,
+    /// How others are found beside that.
+    pub discovery: DiscoverySettings,
     /// Where metrics and health are told, if anywhere.
     pub metrics_addr: Option<SocketAddr>,
 }
@@ -124,7 +144,6 @@ fn from_environment(
     let mut variables: Vec<(String, OsString)> = environment
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, _)| name.starts_with(VARIABLES))
-        .filter(|(name, _)| !VARIABLES_OF_OTHERS.contains(&name.as_str()))
         .collect();
     variables.sort();
     for (name, value) in variables {
@@ -170,6 +189,12 @@ impl Options {
             data_dir: self.data_dir.or(other.data_dir),
             bind: self.bind.or(other.bind),
             relay_url: self.relay_url.or(other.relay_url),
+            peers: self.peers.or(other.peers),
+            ticket: self.ticket.or(other.ticket),
+            disable_gossip: self.disable_gossip.or(other.disable_gossip),
+            disable_mdns: self.disable_mdns.or(other.disable_mdns),
+            enable_dns_discovery: self.enable_dns_discovery.or(other.enable_dns_discovery),
+            enable_pkarr: self.enable_pkarr.or(other.enable_pkarr),
             metrics_addr: self.metrics_addr.or(other.metrics_addr),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(other.heartbeat_interval_ms),
             election_timeout_min_ms: self.election_timeout_min_ms.or(other.election_timeout_min_ms),
@@ -186,6 +211,13 @@ impl Options {
             return Err(error("--node-id 0: expected a number from 1".to_owned()));
         }
         let cookie = cookie(self.cookie, self.cookie_file)?;
+        let peers = peers(self.peers.as_deref(), self.ticket.as_deref(), &cookie)?;
+        let discovery = DiscoverySettings {
+            gossip: self.disable_gossip != Some(true),
+            mdns: self.disable_mdns != Some(true),
+            dns: self.enable_dns_discovery == Some(true),
+            pkarr: self.enable_pkarr == Some(true),
+        };
         let relay = self.relay_url.map(|url| {
             let wrong = |_| error(format!("--relay-url {url}: expected a URL"));
             url.parse::<RelayUrl>().map_err(wrong)
@@ -204,6 +236,8 @@ impl Options {
             data_dir: self.data_dir.ok_or_else(|| missing("--data-dir"))?,
             bind: self.bind.unwrap_or_else(|| DEFAULT_BIND.parse().expect("a constant address")),
             relay: relay.transpose()?,
+            peers,
+            discovery,
             metrics_addr: self.metrics_addr,
         })
     }
@@ -242,6 +276,25 @@ pub(crate) fn cookie(
         return Err(error(format!("{place}: everybody knows this one; expected one of your own")));
     }
     Ok(cookie.as_bytes().to_vec())
+}
+
+fn peers(
+    list: Option<&str>,
+    ticket: Option<&str>,
+    cookie: &[u8],
+) -> Result<Vec<PeerAddress>, SettingsError> {
+    let peers = PeerAddress::list(list.unwrap_or_default());
+    let mut peers = peers.map_err(|wrong| error(format!("--peers {wrong}")))?;
+    if let Some(ticket) = ticket {
+        let ticket = ticket.parse::<Ticket>();
+        let ticket = ticket.map_err(|wrong| error(format!("--ticket: {wrong}")))?;
+        if ticket.secret != *ClusterKeys::new(cookie).client_secret() {
+            let foreign = "--ticket: it is of a cluster with another cookie";
+            return Err(error(foreign.to_owned()));
+        }
+        peers.extend(ticket.nodes.into_values());
+    }
+    Ok(peers)
 }
 
 fn check_timeouts(node: &NodeConfig) -> Result<(), SettingsError> {

@@ -35,7 +35,7 @@ impl FolderVolume {
     ///
     /// # Errors
     /// The system's, when it has no thread to give.
-    pub fn new(folder: &Path, observer: SyncObserver) -> io::Result<Self> {
+    pub fn new(folder: &Path) -> io::Result<Self> {
         let (transactions, asked) = channel::<(Job, oneshot::Sender<()>)>();
         std::thread::Builder::new().name("storage".to_owned()).spawn(move || {
             for (job, done) in asked {
@@ -44,8 +44,14 @@ impl FolderVolume {
                 let _ = done.send(());
             }
         })?;
-        let sync_failed = Arc::default();
+        let (sync_failed, observer): (_, SyncObserver) = (Arc::default(), Arc::new(|_| {}));
         Ok(Self { folder: folder.to_owned(), transactions, sync_failed, observer })
+    }
+
+    /// Tells how long each sync of the database takes.
+    #[must_use]
+    pub fn observed_by(self, observer: SyncObserver) -> Self {
+        Self { observer, ..self }
     }
 
     /// Tells, also after the volume is gone, whether a sync has failed.

@@ -146,3 +146,37 @@ fn a_folder_in_use_or_of_another_is_refused() {
     assert!(start("1", "the cookie of somebody else").contains("it belongs to another cluster"));
     node.restart();
 }
+
+#[test]
+fn places_of_others_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Process::start(1, Place::on_loopback(folder.path().join("data")));
+    let ticket = node.ticket.to_string();
+    node.terminate();
+    let other = "the cookie of somebody else";
+    let cases: [(&str, &[&str], &str); 7] = [
+        (COOKIE, &["--peers", "10.0.0.1:7600"], "--peers `10.0.0.1:7600`: no `@`; expected ID@"),
+        (COOKIE, &["--peers", "me@10.0.0.1:7600"], "--peers `me@10.0.0.1:7600`: `me` is no"),
+        (COOKIE, &["--ticket", "nonsense"], "--ticket: not a ticket: it begins otherwise"),
+        (COOKIE, &["--ticket", &ticket[..99]], "--ticket: not a ticket: it is cut off or holds"),
+        (other, &["--ticket", &ticket], "--ticket: it is of a cluster with another cookie"),
+        (COOKIE, &["--disable-gossip=perhaps"], "'perhaps' for '--disable-gossip"),
+        (COOKIE, &["--enable-pkarr=1"], "'1' for '--enable-pkarr"),
+    ];
+    for (cookie, arguments, words) in cases {
+        let all = [&["--node-id", "2", "--cookie", cookie], arguments].concat();
+        assert_refused(&all, &[], USAGE, words);
+    }
+    let good = [("ASPEN_NODE_ID", "1"), ("ASPEN_COOKIE", COOKIE)];
+    for (variable, words) in [
+        (("ASPEN_PEERS", "here"), "--peers `here`: no `@`"),
+        (("ASPEN_TICKET", "nonsense"), "--ticket: not a ticket"),
+        (("ASPEN_DISABLE_MDNS", "soon"), "ASPEN_DISABLE_MDNS: invalid value 'soon'"),
+    ] {
+        assert_refused(&[], &[&good[..], &[variable]].concat(), USAGE, words);
+    }
+    let config = folder.path().join("node.toml");
+    fs::write(&config, "disable-gossip = true\npeers = \"here\"\n").unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    assert_refused(&config, &good, USAGE, "--peers `here`: no `@`");
+}

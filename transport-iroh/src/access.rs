@@ -26,7 +26,12 @@ const LABEL: &[u8] = b"EXPORTER-aspen-proof-v1";
 pub struct ClusterKeys {
     node: [u8; PROOF_BYTES],
     client: ClientSecret,
+    topic: Topic,
 }
+
+/// What the members of a cluster gossip on. It may be known: it opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic(pub(crate) [u8; PROOF_BYTES]);
 
 /// What a client proves itself with; a ticket carries it.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,7 +43,13 @@ impl ClusterKeys {
         Self {
             node: blake3::derive_key("aspen 2026-11 proof of a node", cookie),
             client: ClientSecret(blake3::derive_key("aspen 2026-11 secret of clients", cookie)),
+            topic: Topic(blake3::derive_key("aspen 2026-11 gossip topic", cookie)),
         }
+    }
+
+    /// The cluster's gossip topic.
+    pub(crate) fn topic(&self) -> &Topic {
+        &self.topic
     }
 
     /// The secret of the cluster's clients.
@@ -69,16 +80,46 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The key for a lane; none, if this endpoint may not use it.
-    pub(crate) fn key(&self, lane: Lane) -> Option<&[u8; PROOF_BYTES]> {
-        match (self, lane) {
-            (Self::Node(keys), Lane::Client) => Some(&keys.client.0),
-            (Self::Node(keys), Lane::Control | Lane::Replication | Lane::Snapshot) => {
-                Some(&keys.node)
-            }
-            (Self::Client(secret), Lane::Client) => Some(&secret.0),
-            (Self::Client(_), Lane::Control | Lane::Replication | Lane::Snapshot) => None,
+    /// The key for a purpose; none, if this endpoint may not have it.
+    pub(crate) fn key(&self, purpose: Purpose) -> Option<&[u8; PROOF_BYTES]> {
+        match self {
+            Self::Node(keys) if purpose.is_for_clients() => Some(&keys.client.0),
+            Self::Node(keys) => Some(&keys.node),
+            Self::Client(secret) => purpose.is_for_clients().then_some(&secret.0),
         }
+    }
+}
+
+/// What a connection is for, which its protocol's name in TLS says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Core's calls and streams.
+    Lane(Lane),
+    /// The members' announcements.
+    Gossip,
+}
+
+impl Purpose {
+    /// The purpose of a connection; none, if it has another program's.
+    pub(crate) fn of(protocol: &[u8]) -> Option<Self> {
+        let lanes = Lane::ALL.into_iter().map(Self::Lane);
+        lanes.chain([Self::Gossip]).find(|purpose| purpose.protocol() == protocol)
+    }
+
+    /// The protocol's name in TLS: one for each purpose, so that it needs no message to be known.
+    pub(crate) fn protocol(self) -> &'static [u8] {
+        match self {
+            Self::Lane(Lane::Control) => b"aspen/1/control",
+            Self::Lane(Lane::Replication) => b"aspen/1/replication",
+            Self::Lane(Lane::Snapshot) => b"aspen/1/snapshot",
+            Self::Lane(Lane::Client) => b"aspen/1/client",
+            Self::Gossip => b"aspen/1/gossip",
+        }
+    }
+
+    /// Whether clients may come.
+    fn is_for_clients(self) -> bool {
+        self == Self::Lane(Lane::Client)
     }
 }
 
@@ -92,9 +133,9 @@ impl AllowList {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = allowed;
     }
 
-    pub(crate) fn admits(&self, lane: Lane, endpoint: EndpointId) -> bool {
+    pub(crate) fn admits(&self, purpose: Purpose, endpoint: EndpointId) -> bool {
         let allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        lane == Lane::Client || allowed.as_ref().is_none_or(|list| list.contains(&endpoint))
+        purpose.is_for_clients() || allowed.as_ref().is_none_or(|list| list.contains(&endpoint))
     }
 }
 

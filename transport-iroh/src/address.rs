@@ -20,6 +20,27 @@ pub struct AddressError {
     problem: String,
 }
 
+impl PeerAddress {
+    /// Addresses with commas between them, as there are between the ways of one: an id begins the
+    /// next address.
+    ///
+    /// # Errors
+    /// [`AddressError`] for the first that is none.
+    pub fn list(text: &str) -> Result<Vec<Self>, AddressError> {
+        let mut addresses: Vec<String> = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match addresses.last_mut() {
+                Some(address) if !part.contains('@') => {
+                    address.push(',');
+                    address.push_str(part);
+                }
+                _ => addresses.push(part.to_owned()),
+            }
+        }
+        addresses.iter().map(|address| address.parse()).collect()
+    }
+}
+
 impl Display for PeerAddress {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let ips = self.0.ip_addrs().map(ToString::to_string);
@@ -65,6 +86,23 @@ mod tests {
             let address: PeerAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_list_is_split_where_an_id_begins() {
+        let one = format!("{ID}@10.0.0.1:7000,[::1]:7001,relay=https://r.example/");
+        let two = format!("{ID}@10.0.0.2:7000");
+        let read = |text: &str| {
+            let addresses = PeerAddress::list(text)?;
+            Ok::<_, AddressError>(addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(read(&format!("{one},{two}")), Ok(vec![one.clone(), two.clone()]));
+        assert_eq!(read(&format!(" {two} , {one},")), Ok(vec![two.clone(), one]));
+        assert_eq!(read(""), Ok(Vec::new()));
+        let error = read(&format!("{two},localhost")).unwrap_err().to_string();
+        assert!(error.contains("`localhost` is no IP address and port"), "{error}");
+        let error = read("10.0.0.1:7000").unwrap_err().to_string();
+        assert!(error.starts_with("`10.0.0.1:7000`: no `@`"), "{error}");
     }
 
     #[test]

@@ -15,8 +15,9 @@ use futures_util::future::{BoxFuture, Shared};
 use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr};
 
-use crate::access::{self, Credentials};
+use crate::access::{self, Credentials, Purpose};
 use crate::calls::Caller;
+use crate::discovery::AddressBook;
 use crate::transport::client;
 
 type Dialing = Shared<BoxFuture<'static, Result<Connection, String>>>;
@@ -32,30 +33,25 @@ enum Way {
 pub(crate) struct Connections {
     endpoint: Endpoint,
     credentials: Credentials,
+    book: Arc<AddressBook>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    addresses: BTreeMap<NodeId, EndpointAddr>,
     ways: BTreeMap<(NodeId, Lane), Way>,
     /// How often was dialed.
     dialed: u64,
 }
 
-/// The protocol's name in TLS: one for each lane, so that a lane needs no message to be known.
-pub(crate) fn protocol_name(lane: Lane) -> &'static [u8] {
-    match lane {
-        Lane::Control => b"aspen/1/control",
-        Lane::Replication => b"aspen/1/replication",
-        Lane::Snapshot => b"aspen/1/snapshot",
-        Lane::Client => b"aspen/1/client",
-    }
-}
-
 impl Connections {
     pub(crate) fn new(endpoint: Endpoint, credentials: Credentials) -> Self {
-        Self { endpoint, credentials, known: Mutex::default() }
+        Self { endpoint, credentials, book: Arc::default(), known: Mutex::default() }
+    }
+
+    /// Where everybody is.
+    pub(crate) fn book(&self) -> &Arc<AddressBook> {
+        &self.book
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -64,12 +60,24 @@ impl Connections {
 
     /// The peer is here from now on.
     pub(crate) fn learn(&self, node: NodeId, address: EndpointAddr) {
-        let mut known = self.known();
-        let before = known.addresses.insert(node, address.clone());
-        if before.is_some_and(|before| before != address) {
+        if self.book.learn(node, address) {
             // Connections to where it was end by themselves; the next call goes to where it is.
-            known.ways.retain(|(peer, _), _| *peer != node);
+            self.known().ways.retain(|(peer, _), _| *peer != node);
         }
+    }
+
+    /// An endpoint has said that it is here. Whether that is new.
+    pub(crate) fn announced(&self, address: EndpointAddr) -> bool {
+        let endpoint = address.id;
+        let is_new = self.book.announced(address);
+        if is_new {
+            // Whoever dials where it was may have to wait; the next call dials where it is.
+            let nodes = self.book.nodes_of(endpoint);
+            let in_vain =
+                |peer: NodeId, way: &Way| nodes.contains(&peer) && matches!(way, Way::Dialing(..));
+            self.known().ways.retain(|(peer, _), way| !in_vain(*peer, way));
+        }
+        is_new
     }
 
     /// An open connection to the peer, dialed if there is none.
@@ -125,7 +133,7 @@ impl Connections {
             Some(way) => return Ok(way.clone()),
             None => {}
         }
-        let address = known.addresses.get(&node).ok_or("no address of it is known")?.clone();
+        let address = self.book.ways_to(node).ok_or("no address of it is known")?;
         known.dialed += 1;
         let number = known.dialed;
         let way = Way::Dialing(number, self.dial(address, lane));
@@ -145,8 +153,10 @@ impl Connections {
     }
 
     async fn connect(&self, address: EndpointAddr, lane: Lane) -> Result<Connection, String> {
-        let key = self.credentials.key(lane).ok_or("a client's secret opens no lane of nodes")?;
-        let connecting = self.endpoint.connect(address, protocol_name(lane));
+        let purpose = Purpose::Lane(lane);
+        let key =
+            self.credentials.key(purpose).ok_or("a client's secret opens no lane of nodes")?;
+        let connecting = self.endpoint.connect(address, purpose.protocol());
         let connection = connecting.await.map_err(|error| format!("{error:#}"))?;
         access::prove(&connection, key).await.map_err(|error| error.to_string())?;
         Ok(connection)

@@ -5,12 +5,13 @@
 //! connection of its own (`connections`), so that a snapshot delays no heartbeat; the calls on it
 //! share one stream (`calls`). Whoever comes in proves that it belongs to the cluster (`access`), and each stream is served by a task of its own
 //! (`serve`). An endpoint talks to nobody whom its operator did not name: no relay, no port mapper,
-//! no discovery unless asked for.
+//! and no `discovery` before one is started.
 
 mod access;
 mod address;
 mod calls;
 mod connections;
+mod discovery;
 mod protocol;
 mod runtime;
 mod serve;
@@ -20,6 +21,7 @@ mod transport;
 
 pub use access::{ClientSecret, ClusterKeys, Credentials};
 pub use address::{AddressError, PeerAddress};
+pub use discovery::{Announcements, Discovery, DiscoverySettings, Neighbourhood};
 pub use runtime::TokioRuntime;
 pub use serve::Refusals;
 pub use stream::{IrohReceiver, IrohSender};

@@ -16,9 +16,8 @@ use irpc::rpc::RemoteService;
 use irpc::util::AsyncReadVarintExt;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::access::{self, closed};
+use crate::access::{self, Purpose, closed};
 use crate::calls::{Slots, serve_calls};
-use crate::connections::protocol_name;
 use crate::protocol::{Message, Protocol};
 use crate::stream::{IrohReceiver, IrohSender};
 use crate::transport::{Inner, IrohTransport};
@@ -68,9 +67,11 @@ pub(crate) async fn serve<H: Handler<IrohTransport>>(inner: &Arc<Inner>, handler
         let admitted = Arc::new(AtomicBool::new(false));
         let (flag, inner, handler) = (admitted.clone(), inner.clone(), handler.clone());
         let task = connections.spawn(async move {
-            if let Some((connection, lane)) = admit(&inner, incoming).await {
-                flag.store(true, Ordering::Relaxed);
-                serve_connection(&inner, connection, lane, handler).await;
+            let Some((connection, purpose)) = admit(&inner, incoming).await else { return };
+            flag.store(true, Ordering::Relaxed);
+            match purpose {
+                Purpose::Lane(lane) => serve_connection(&inner, connection, lane, handler).await,
+                Purpose::Gossip => inner.gossip.take_in(connection).await,
             }
         });
         strangers.push_back(Stranger { task, admitted });
@@ -84,21 +85,21 @@ struct Stranger {
 }
 
 /// The handshake and the proof.
-async fn admit(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane)> {
+async fn admit(inner: &Inner, incoming: Incoming) -> Option<(Connection, Purpose)> {
     let handshake = async { incoming.accept().ok()?.await.ok() };
     let Ok(Some(connection)) = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await else {
         count(&inner.refusals.handshake);
         return None;
     };
-    let lane = Lane::ALL.into_iter().find(|lane| protocol_name(*lane) == connection.alpn())?;
-    if !inner.allowed.admits(lane, connection.remote_id()) {
+    let purpose = Purpose::of(connection.alpn())?;
+    if !inner.allowed.admits(purpose, connection.remote_id()) {
         count(&inner.refusals.not_allowed);
         connection.close(closed::NOT_ALLOWED, b"not on the allow list");
         return None;
     }
-    let key = inner.credentials.key(lane)?;
+    let key = inner.credentials.key(purpose)?;
     match tokio::time::timeout(READ_TIMEOUT, access::verify(&connection, key)).await {
-        Ok(Ok(())) => Some((connection, lane)),
+        Ok(Ok(())) => Some((connection, purpose)),
         Ok(Err(error)) => {
             count(&inner.refusals.unproven);
             tracing::warn!(endpoint = %connection.remote_id(), %error, "a connection was refused");

@@ -17,9 +17,10 @@ use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey};
 use irpc::rpc::RemoteConnection;
 use irpc::{Client, RequestError};
 
-use crate::access::{AllowList, Credentials};
+use crate::access::{AllowList, Credentials, Purpose};
 use crate::address::PeerAddress;
-use crate::connections::{Connections, protocol_name};
+use crate::connections::Connections;
+use crate::discovery::{GossipPlace, ProveForGossip};
 use crate::protocol::{Protocol, Stream};
 use crate::serve::{self, Refusals};
 use crate::stream::{IrohReceiver, IrohSender, broken, check_length};
@@ -83,14 +84,15 @@ pub struct BindError(String);
 
 /// An endpoint. Cloning gives another handle to the same one.
 #[derive(Clone)]
-pub struct IrohTransport(Arc<Inner>);
+pub struct IrohTransport(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) credentials: Credentials,
     pub(crate) allowed: AllowList,
     pub(crate) refusals: Refusals,
-    connections: Arc<Connections>,
+    pub(crate) gossip: GossipPlace,
+    pub(crate) connections: Arc<Connections>,
     observer: OnceLock<CallObserver>,
 }
 
@@ -117,7 +119,7 @@ impl IrohTransport {
         let relay = settings.relay.clone();
         let relay = relay.map_or(RelayMode::Disabled, |url| RelayMode::custom([url]));
         let protocols = match settings.credentials {
-            Credentials::Node(_) => Lane::ALL.map(|lane| protocol_name(lane).to_vec()).to_vec(),
+            Credentials::Node(_) => lanes(),
             Credentials::Client(_) => Vec::new(),
         };
         let mut builder = Endpoint::builder(presets::Minimal)
@@ -125,6 +127,7 @@ impl IrohTransport {
             .relay_mode(relay)
             .alpns(protocols)
             .transport_config(settings.quic()?)
+            .hooks(ProveForGossip(settings.credentials.clone()))
             .clear_ip_transports();
         for address in &settings.bind {
             builder = builder.bind_addr(*address).map_err(|cause| error(&cause))?;
@@ -137,6 +140,7 @@ impl IrohTransport {
             credentials,
             allowed: AllowList::default(),
             refusals: Refusals::default(),
+            gossip: GossipPlace::default(),
             connections,
             observer: OnceLock::new(),
         })))
@@ -156,6 +160,21 @@ impl IrohTransport {
         }
         let address = EndpointAddr::new(self.id());
         PeerAddress(bound.into_iter().fold(address, EndpointAddr::with_ip_addr))
+    }
+
+    /// Whoever runs this says that an endpoint is here; what the membership says counts beside it.
+    pub fn add_peer(&self, peer: PeerAddress) {
+        self.0.connections.book().add_peer(peer.0);
+    }
+
+    /// An endpoint has said in an earlier life of this process that it is here.
+    pub fn remember(&self, peer: PeerAddress) {
+        self.0.connections.book().remember(peer.0);
+    }
+
+    /// Where an endpoint has said that it is, or else where it is said to be.
+    pub fn whereabouts(&self, said: PeerAddress) -> PeerAddress {
+        PeerAddress(self.0.connections.book().whereabouts(said.0))
     }
 
     /// From now on nobody but these may come as nodes, and they must still prove to know the
@@ -228,6 +247,11 @@ impl Transport for IrohTransport {
     async fn serve<H: Handler<Self>>(&self, handler: Arc<H>) {
         serve::serve(&self.0, handler).await;
     }
+}
+
+/// The names of the protocols that every node serves.
+pub(crate) fn lanes() -> Vec<Vec<u8>> {
+    Lane::ALL.map(|lane| Purpose::Lane(lane).protocol().to_vec()).to_vec()
 }
 
 /// Without a QUIC stream nothing was sent; after that nobody knows.

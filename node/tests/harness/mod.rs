@@ -9,6 +9,7 @@ pub(crate) mod secluded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -55,14 +56,16 @@ pub(crate) struct Process {
     pub(crate) place: Place,
     pub(crate) ticket: Ticket,
     pub(crate) address: PeerAddress,
+    /// Where its metrics are, while it runs.
+    pub(crate) metrics: SocketAddr,
     child: Option<Child>,
 }
 
 impl Process {
     /// Starts a node that nobody knows yet.
     pub(crate) fn start(id: u64, place: Place) -> Self {
-        let (child, address, ticket) = spawn(id, &place, &place.bind);
-        Self { id, place, ticket, address, child: Some(child) }
+        let Spawned { child, ticket, address, metrics } = spawn(id, &place, &place.bind);
+        Self { id, place, ticket, address, metrics, child: Some(child) }
     }
 
     /// Starts a node of the cluster that has this cookie.
@@ -74,10 +77,24 @@ impl Process {
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "node {} runs", self.id);
-        let socket = self.address.0.ip_addrs().next().unwrap().to_string();
-        let (child, address, _) = spawn(self.id, &self.place, &socket);
-        assert_eq!(address, self.address, "a node keeps its identity");
-        self.child = Some(child);
+        let spawned = spawn(self.id, &self.place, &self.socket().to_string());
+        assert_eq!(spawned.address, self.address, "a node keeps its identity");
+        (self.metrics, self.child) = (spawned.metrics, Some(spawned.child));
+    }
+
+    /// Starts it again on another port, with the same data folder. Where it was, nobody answers.
+    pub(crate) fn restart_elsewhere(&mut self) {
+        assert!(self.child.is_none(), "node {} runs", self.id);
+        let _taken = UdpSocket::bind(self.socket()).unwrap();
+        let spawned = spawn(self.id, &self.place, "127.0.0.1:0");
+        assert_eq!(spawned.address.0.id, self.address.0.id, "a node keeps its identity");
+        assert_ne!(spawned.address, self.address);
+        (self.address, self.ticket) = (spawned.address, spawned.ticket);
+        (self.metrics, self.child) = (spawned.metrics, Some(spawned.child));
+    }
+
+    fn socket(&self) -> SocketAddr {
+        *self.address.0.ip_addrs().next().unwrap()
     }
 
     /// As `kill -9`.
@@ -156,10 +173,21 @@ fn command_in(place: &Place) -> Command {
     command
 }
 
-fn spawn(id: u64, place: &Place, bind: &str) -> (Child, PeerAddress, Ticket) {
+/// A node that has just started, and what it said.
+struct Spawned {
+    child: Child,
+    ticket: Ticket,
+    address: PeerAddress,
+    metrics: SocketAddr,
+}
+
+fn spawn(id: u64, place: &Place, bind: &str) -> Spawned {
     let mut command = command_in(place);
     command.args(["--node-id", &id.to_string(), "--cookie", &place.cookie, "--bind", bind]);
-    command.arg("--data-dir").arg(&place.folder);
+    command
+        .args(["--metrics-addr", "127.0.0.1:0", "--disable-mdns"])
+        .arg("--data-dir")
+        .arg(&place.folder);
     for (flag, ms) in [
         ("--heartbeat-interval-ms", HEARTBEAT_MS),
         ("--election-timeout-min-ms", ELECTION_MIN_MS),
@@ -176,7 +204,9 @@ fn spawn(id: u64, place: &Place, bind: &str) -> (Child, PeerAddress, Ticket) {
     assert_eq!(said("node"), id.to_string());
     let address = said("address").parse().unwrap();
     let ticket = said("ticket").parse().unwrap();
-    (child, address, ticket)
+    let metrics = said("metrics");
+    let metrics = metrics.strip_prefix("http://").and_then(|it| it.strip_suffix("/metrics"));
+    Spawned { child, ticket, address, metrics: metrics.unwrap().parse().unwrap() }
 }
 
 /// Runs a node that must not come up: its exit code and what it said.
@@ -312,12 +342,12 @@ pub(crate) async fn client_of(
     nodes: impl Iterator<Item = &Process>,
     patience: Duration,
 ) -> Arc<Client> {
+    // What a node printed of others may be old by now; what it said of itself is not.
     let mut ticket: Option<Ticket> = None;
     for node in nodes {
-        match &mut ticket {
-            None => ticket = Some(node.ticket.clone()),
-            Some(ticket) => ticket.nodes.extend(node.ticket.nodes.clone()),
-        }
+        let ticket = ticket.get_or_insert_with(|| node.ticket.clone());
+        ticket.nodes.retain(|_, address| address.0.id != node.address.0.id);
+        ticket.nodes.insert(NodeId(node.id), node.address.clone());
     }
     Arc::new(Client::new(&ticket.expect("a node"), patience).await.unwrap())
 }
