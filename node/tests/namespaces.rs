@@ -85,8 +85,9 @@ fn ears(of: u64) -> Vec<Direction> {
 /// How long service may be away when a leader is not heard any more.
 const UNHEARD: Duration = Duration::from_millis(2 * ELECTION_MAX_MS + 1000);
 /// How long when it is heard, and hears nobody: it goes on saying that it leads until its
-/// connections break.
-const DEAF: Duration = UNHEARD.saturating_add(Settings::IDLE_TIMEOUT);
+/// connections break, and a client that has asked meanwhile may wait out its attempt of 3 s.
+const DEAF: Duration =
+    UNHEARD.saturating_add(Settings::IDLE_TIMEOUT).saturating_add(Duration::from_secs(3));
 
 /// Asserts that service without this node is there again in time.
 async fn served_without(cluster: &Cluster, gone: u64, bound: Duration) {
@@ -184,6 +185,24 @@ fn a_pause_costs_an_election_at_most() {
         running.answers(200).await;
         cluster.node(leader).signal("CONT");
         cluster.caught_up().await;
+        all_is_well(&cluster, running).await;
+    });
+}
+
+/// Packets are lost in bursts: all wires are dead for a moment, again and again.
+#[test]
+fn wires_that_flap_are_got_over() {
+    secluded("wires_that_flap_are_got_over", WIRES, || async {
+        let cluster = start().await;
+        let running = Running::start(&cluster).await;
+        let all: Vec<Direction> = (1..=3).flat_map(mouth).collect();
+        for round in 0..20 {
+            cut(&all);
+            // From a moment to longer than a follower waits for its leader.
+            tokio::time::sleep(Duration::from_millis(40 * round)).await;
+            heal(&all);
+            running.answers(20).await;
+        }
         all_is_well(&cluster, running).await;
     });
 }
