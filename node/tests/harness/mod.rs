@@ -35,23 +35,23 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a node that nobody knows yet, on a port of the system's choice.
     pub(crate) fn start(id: u64, folder: PathBuf) -> Self {
-        let (child, address, ticket) = spawn(id, &folder, "127.0.0.1:0");
+        let (child, address, ticket) = spawn(id, &folder, "127.0.0.1:0", &[]);
         Self { id, folder, ticket, address, child: Some(child) }
     }
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "node {} runs", self.id);
-        let (child, address, _) = spawn(self.id, &self.folder, &self.socket().to_string());
+        let (child, address, _) = spawn(self.id, &self.folder, &self.socket().to_string(), &[]);
         assert_eq!(address, self.address, "a node keeps its identity");
         self.child = Some(child);
     }
 
     /// Starts it again on another port, with the same data folder. Where it was, nobody answers.
-    pub(crate) fn restart_elsewhere(&mut self) {
+    pub(crate) fn restart_elsewhere(&mut self, flags: &[&str]) {
         assert!(self.child.is_none(), "node {} runs", self.id);
         let _taken = UdpSocket::bind(self.socket()).unwrap();
-        let (child, address, ticket) = spawn(self.id, &self.folder, "127.0.0.1:0");
+        let (child, address, ticket) = spawn(self.id, &self.folder, "127.0.0.1:0", flags);
         assert_eq!(address.0.id, self.address.0.id, "a node keeps its identity");
         assert_ne!(address, self.address);
         (self.address, self.ticket) = (address, ticket);
@@ -102,10 +102,10 @@ pub(crate) fn command() -> Command {
     command
 }
 
-fn spawn(id: u64, folder: &Path, bind: &str) -> (Child, PeerAddress, Ticket) {
+fn spawn(id: u64, folder: &Path, bind: &str, flags: &[&str]) -> (Child, PeerAddress, Ticket) {
     let mut command = command();
     command.args(["--node-id", &id.to_string(), "--cookie", COOKIE, "--bind", bind]);
-    command.arg("--disable-mdns").arg("--data-dir").arg(folder);
+    command.arg("--disable-mdns").args(flags).arg("--data-dir").arg(folder);
     for (flag, ms) in [
         ("--heartbeat-interval-ms", HEARTBEAT_MS),
         ("--election-timeout-min-ms", ELECTION_MIN_MS),
