@@ -17,7 +17,8 @@ use anyhow::Context;
 use aspen_core::storage::{self, StateMachine, StorageConfig, Store};
 use aspen_core::{ClusterController, Node, NodeId};
 use aspen_transport_iroh::{
-    ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket, TokioRuntime,
+    Announcements, ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket,
+    TokioRuntime,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -140,6 +141,11 @@ impl RunningNode {
         let mut nodes: std::collections::BTreeMap<_, _> = members.collect();
         nodes.insert(self.id, self.address());
         Ticket { nodes, secret: self.keys.client_secret().clone() }
+    }
+
+    /// What was heard of where others are.
+    pub fn announcements(&self) -> &Announcements {
+        self.discovery.announcements()
     }
 
     /// Waits until the node has stopped by itself, and says why.

@@ -43,7 +43,7 @@ async fn caught_up(cluster: &Cluster) {
 async fn move_node(cluster: &mut Cluster, id: u64) {
     cluster.node(id).terminate();
     write(cluster, &format!("without {id}")).await;
-    cluster.node(id).restart_elsewhere();
+    cluster.node(id).restart_elsewhere(&[]);
     cluster.client = client_of(cluster.nodes.values(), PATIENCE).await;
     caught_up(cluster).await;
 }
@@ -102,6 +102,27 @@ async fn all_move_one_after_the_other_and_restart_at_once() {
     }
     write(&cluster, "after all").await;
     caught_up(&cluster).await;
+}
+
+/// Nobody is where anybody thinks; one is told by its operator, and tells the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_move_at_once_and_one_is_told_where_the_others_are() {
+    let mut cluster = Cluster::start().await;
+    write(&cluster, "before").await;
+    for id in 1..=3 {
+        cluster.node(id).kill();
+        // Where it was heard that the others are, they are no longer.
+        let _ = std::fs::remove_file(cluster.node(id).folder.join("found.json"));
+    }
+    cluster.node(1).restart_elsewhere(&[]);
+    cluster.node(2).restart_elsewhere(&[]);
+    let peers = [1, 2].map(|id| cluster.nodes[&id].address.to_string()).join(",");
+    cluster.node(3).restart_elsewhere(&["--peers", &peers]);
+    cluster.client = client_of(cluster.nodes.values(), PATIENCE).await;
+    noted(&cluster, 1, 2).await;
+    noted(&cluster, 2, 1).await;
+    cluster.leader().await;
+    assert_written(&cluster, "before").await;
 }
 
 /// The port of mDNS is taken, so it cannot work; the node says so once and runs.

@@ -236,12 +236,12 @@ async fn misbehave(victim: Victim) -> (Endpoint, Connection, Vec<(SendStream, Re
             }
             // Half a request, and no more.
             1 => {
-                send.write_all(b"\xc8\x01x").await.unwrap();
+                send.write_all(b"\x01\x00\xc8\x01x").await.unwrap();
                 send.reset(VarInt::from_u32(7)).unwrap();
             }
             // Ten megabytes are promised, and do not come. Half of the streams are left for the rest.
             _ if held.len() < STREAMS_MAX as usize / 2 => {
-                send.write_all(b"\x80\x80\x80\x05xxxxxxxx").await.unwrap();
+                send.write_all(b"\x01\x00\x80\x80\x80\x05xxxxxxxx").await.unwrap();
                 held.push((send, receive));
             }
             _ => send.reset(VarInt::from_u32(7)).unwrap(),

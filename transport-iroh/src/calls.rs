@@ -12,18 +12,17 @@ use aspen_core::NodeId;
 use aspen_core::limits::{CALLS_MAX, MESSAGE_BYTES_MAX};
 use aspen_core::transport::{Handler, Lane, TransportError};
 use bytes::Bytes;
-use irpc::Client;
+use iroh::endpoint::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::protocol::{Answer, Calls, Numbered, Protocol};
+use crate::messages::Messages;
+use crate::protocol::{Answer, Calls, Numbered};
 use crate::stream::broken;
-use crate::transport::{Inner, IrohTransport};
+use crate::transport::{Inner, IrohTransport, open};
 
 /// A message takes no more calls, or answers, once it is this long.
 const BATCH_BYTES: usize = 64 << 10;
-/// Most messages of the stream that wait for each other inside irpc.
-const MESSAGES_WAITING: usize = 1;
 /// A call takes one of [`CALLS_MAX`] slots for each so many bytes that it has begun.
 const BYTES_PER_SLOT: usize = 64 << 10;
 
@@ -44,9 +43,9 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Opens the stream, in a task of its own; calls wait for that.
-    pub(crate) fn open(to: NodeId, client: Client<Protocol>) -> Self {
+    pub(crate) fn open(to: NodeId, connection: Connection) -> Self {
         let (queue, waiting) = mpsc::channel(CALLS_MAX);
-        tokio::spawn(carry(to, client, waiting));
+        tokio::spawn(carry(to, connection, waiting));
         Self { to, queue }
     }
 
@@ -79,12 +78,12 @@ impl Pending {
 }
 
 /// Carries calls there and answers back until either way ends.
-async fn carry(to: NodeId, client: Client<Protocol>, mut waiting: mpsc::Receiver<Waiting>) {
-    let opening = client.bidi_streaming(Calls, MESSAGES_WAITING, MESSAGES_WAITING);
-    let (sender, receiver) = match opening.await {
+async fn carry(to: NodeId, connection: Connection, mut waiting: mpsc::Receiver<Waiting>) {
+    let (send, receive) = match open(connection, Calls).await {
         Ok(opened) => opened,
-        Err(error) => return refuse(to, waiting, format!("{error:#}")),
+        Err(reason) => return refuse(to, waiting, reason),
     };
+    let (sender, receiver) = (send.into(), Messages::new(receive));
     let pending = Pending::default();
     let reason = tokio::select! {
         reason = send_calls(&mut waiting, sender, &pending) => reason,
@@ -137,11 +136,11 @@ async fn send_calls(
 
 /// Hands answers out; gives the reason why that ended.
 async fn receive_answers(
-    mut receiver: irpc::channel::mpsc::Receiver<Vec<Numbered<Answer>>>,
+    mut receiver: Messages<Vec<Numbered<Answer>>>,
     pending: &Pending,
 ) -> String {
     loop {
-        let answers = match receiver.recv().await {
+        let answers = match receiver.next().await {
             Ok(Some(answers)) => answers,
             Ok(None) => return "the peer has ended the stream of calls".to_owned(),
             Err(error) => return format!("{error:#}"),
@@ -212,14 +211,14 @@ pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
     lane: Lane,
     handler: Arc<H>,
     slots: &Slots,
-    mut calls: irpc::channel::mpsc::Receiver<Vec<Numbered<Bytes>>>,
+    mut calls: Messages<Vec<Numbered<Bytes>>>,
     answers: irpc::channel::mpsc::Sender<Vec<Numbered<Answer>>>,
 ) {
     // Each has a slot, so there are never more than those.
     let (queue, served) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let writing = tasks.spawn(send_answers(served, answers));
-    while let Ok(Some(batch)) = calls.recv().await {
+    while let Ok(Some(batch)) = calls.next().await {
         for Numbered { number, body: request } in batch {
             let taken = slots.take(&request).await;
             let queue = queue.clone();

@@ -18,7 +18,6 @@ use iroh::{Endpoint, EndpointAddr};
 use crate::access::{self, Credentials, Purpose};
 use crate::calls::Caller;
 use crate::discovery::AddressBook;
-use crate::transport::client;
 
 type Dialing = Shared<BoxFuture<'static, Result<Connection, String>>>;
 
@@ -118,12 +117,12 @@ impl Connections {
         let open = |way: &&mut Way| matches!(way, Way::Open(other, _) if other.stable_id() == connection.stable_id());
         // Another connection may have taken its place by now; then nobody else uses this one.
         let Some(Way::Open(_, kept)) = known.ways.get_mut(&(node, lane)).filter(open) else {
-            return Ok(Caller::open(node, client(connection)));
+            return Ok(Caller::open(node, connection));
         };
         if let Some(caller) = kept.as_ref().filter(|caller| !caller.has_ended()) {
             return Ok(caller.clone());
         }
-        Ok(kept.insert(Caller::open(node, client(connection))).clone())
+        Ok(kept.insert(Caller::open(node, connection)).clone())
     }
 
     fn way(self: &Arc<Self>, node: NodeId, lane: Lane) -> Result<Way, String> {

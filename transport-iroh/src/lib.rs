@@ -12,6 +12,7 @@ mod address;
 mod calls;
 mod connections;
 mod discovery;
+mod messages;
 mod protocol;
 mod runtime;
 mod serve;

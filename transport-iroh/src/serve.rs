@@ -12,18 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aspen_core::limits::{CONNECT_TIMEOUT, CONNECTIONS_MAX, READ_TIMEOUT, STRANGERS_MAX};
 use aspen_core::transport::{Handler, Lane};
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
-use irpc::rpc::RemoteService;
-use irpc::util::AsyncReadVarintExt;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::access::{self, Purpose, closed};
 use crate::calls::{Slots, serve_calls};
-use crate::protocol::{Message, Protocol};
+use crate::messages::Messages;
+use crate::protocol::Protocol;
 use crate::stream::{IrohReceiver, IrohSender};
 use crate::transport::{Inner, IrohTransport};
 
 /// Longest first message of a stream, which only says what it is for.
-const FIRST_BYTES_MAX: u64 = 16;
+const FIRST_BYTES_MAX: usize = 16;
 /// How a stream is reset whose first message cannot be read.
 const UNREADABLE: VarInt = VarInt::from_u32(400);
 
@@ -136,39 +135,27 @@ async fn serve_stream<H: Handler<IrohTransport>>(
     inner: &Arc<Inner>,
     slots: &Slots,
     mut send: SendStream,
-    mut receive: RecvStream,
+    receive: RecvStream,
     lane: Lane,
     handler: Arc<H>,
 ) {
-    let first = tokio::time::timeout(READ_TIMEOUT, read_first(&mut receive)).await;
-    let Ok(Some(first)) = first else {
-        count(&inner.refusals.unreadable);
-        // Either fails when the other side has reset the stream already.
-        let _ = send.reset(UNREADABLE);
-        let _ = receive.stop(UNREADABLE);
-        return;
-    };
-    match first.with_remote_channels(receive, send) {
-        Message::Calls(calls) => {
-            serve_calls(inner, lane, handler, slots, calls.rx, calls.tx).await;
+    let mut messages = Messages::new(receive);
+    let first = messages.next_within(FIRST_BYTES_MAX);
+    let first = tokio::time::timeout(READ_TIMEOUT, first).await;
+    match first {
+        Ok(Ok(Some(Protocol::Calls(_)))) => {
+            let (calls, answers) = (messages.of(), send.into());
+            serve_calls(inner, lane, handler, slots, calls, answers).await;
         }
-        Message::Stream(stream) => {
-            let receiver = IrohReceiver::new(stream.rx);
-            handler.stream(lane, IrohSender(stream.tx), receiver).await;
+        Ok(Ok(Some(Protocol::Stream(_)))) => {
+            let receiver = IrohReceiver::new(messages.of());
+            handler.stream(lane, IrohSender(send.into()), receiver).await;
+        }
+        Ok(Ok(None) | Err(_)) | Err(_) => {
+            count(&inner.refusals.unreadable);
+            // Either fails when the other side has reset the stream already.
+            let _ = send.reset(UNREADABLE);
+            let _ = messages.stream().stop(UNREADABLE);
         }
     }
-}
-
-async fn read_first(receive: &mut RecvStream) -> Option<Protocol> {
-    let bytes = receive.read_varint_u64().await.ok()??;
-    if bytes > FIRST_BYTES_MAX {
-        return None;
-    }
-    // Room is made for what has come, not for what the length promises.
-    let mut message = Vec::new();
-    while message.len() < bytes as usize {
-        let chunk = receive.read_chunk(bytes as usize - message.len()).await.ok()??;
-        message.extend_from_slice(&chunk);
-    }
-    postcard::from_bytes(&message).ok()
 }

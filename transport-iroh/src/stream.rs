@@ -1,12 +1,11 @@
 //! The two halves of a stream.
 
-use std::pin::Pin;
-
 use aspen_core::limits::MESSAGE_BYTES_MAX;
 use aspen_core::transport::{FrameReceiver, FrameSender, TransportError};
 use bytes::Bytes;
 use irpc::channel::mpsc;
 
+use crate::messages::Messages;
 use crate::protocol::Frame;
 
 /// The sending half of a stream.
@@ -14,22 +13,16 @@ use crate::protocol::Frame;
 pub struct IrohSender(pub(crate) mpsc::Sender<Frame>);
 
 /// The receiving half of a stream.
-pub struct IrohReceiver(Reading);
-
-/// irpc loses what it has read of a message when its future is dropped, and core drops it whenever
-/// it has something to send. So the future lives here until it is done.
-enum Reading {
-    Idle(mpsc::Receiver<Frame>),
-    Busy(Pin<Box<dyn Future<Output = (mpsc::Receiver<Frame>, Received)> + Send>>),
-    Ended,
-    Broken(TransportError),
+#[derive(Debug)]
+pub struct IrohReceiver {
+    messages: Messages<Frame>,
+    /// How the stream has ended, once it has.
+    ended: Option<Result<(), TransportError>>,
 }
 
-type Received = Result<Option<Frame>, mpsc::RecvError>;
-
 impl IrohReceiver {
-    pub(crate) fn new(receiver: mpsc::Receiver<Frame>) -> Self {
-        Self(Reading::Idle(receiver))
+    pub(crate) fn new(messages: Messages<Frame>) -> Self {
+        Self { messages, ended: None }
     }
 }
 
@@ -56,41 +49,20 @@ impl FrameSender for IrohSender {
 
 impl FrameReceiver for IrohReceiver {
     async fn recv(&mut self) -> Result<Option<Bytes>, TransportError> {
-        if let Reading::Idle(_) = &self.0 {
-            let Reading::Idle(mut receiver) = std::mem::replace(&mut self.0, Reading::Ended) else {
-                unreachable!("it is idle");
-            };
-            self.0 = Reading::Busy(Box::pin(async move {
-                let received = receiver.recv().await;
-                (receiver, received)
-            }));
+        if let Some(ended) = &self.ended {
+            return ended.clone().map(|()| None);
         }
-        let (receiver, received) = match &mut self.0 {
-            Reading::Busy(reading) => reading.await,
-            Reading::Ended => return Ok(None),
-            Reading::Broken(error) => return Err(error.clone()),
-            Reading::Idle(_) => unreachable!("it reads"),
-        };
-        let error = match received {
+        let ended = match self.messages.next().await {
             Ok(Some(Frame::Data(frame))) if frame.len() <= MESSAGE_BYTES_MAX => {
-                self.0 = Reading::Idle(receiver);
                 return Ok(Some(frame));
             }
-            Ok(Some(Frame::End)) => {
-                self.0 = Reading::Ended;
-                return Ok(None);
+            Ok(Some(Frame::Data(frame))) => {
+                Err(broken(format!("a frame of {} bytes", frame.len())))
             }
-            Ok(Some(Frame::Data(frame))) => broken(format!("a frame of {} bytes", frame.len())),
-            Ok(None) => broken("its sender is gone"),
-            Err(error) => broken(error),
+            Ok(Some(Frame::End)) => Ok(()),
+            Ok(None) => Err(broken("its sender is gone")),
+            Err(error) => Err(broken(error)),
         };
-        self.0 = Reading::Broken(error.clone());
-        Err(error)
-    }
-}
-
-impl std::fmt::Debug for IrohReceiver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("IrohReceiver")
+        self.ended.insert(ended).clone().map(|()| None)
     }
 }

@@ -10,20 +10,20 @@ use aspen_core::limits::{OPEN_TIMEOUT, STREAMS_MAX};
 use aspen_core::transport::{Handler, Lane, Transport, TransportError};
 use bytes::Bytes;
 use iroh::endpoint::{
-    Connection, ConnectionError, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt,
+    Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt,
     presets,
 };
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey};
-use irpc::rpc::RemoteConnection;
-use irpc::{Client, RequestError};
+use irpc::rpc::RemoteSender;
 
 use crate::access::{AllowList, Credentials, Purpose};
 use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::discovery::{GossipPlace, ProveForGossip};
+use crate::messages::Messages;
 use crate::protocol::{Protocol, Stream};
 use crate::serve::{self, Refusals};
-use crate::stream::{IrohReceiver, IrohSender, broken, check_length};
+use crate::stream::{IrohReceiver, IrohSender, check_length};
 
 /// How much of a stream may be under way unread. noq 1.4 ends a connection when more than 2048
 /// pieces of a stream, as they came in packets, wait to be read: it takes full packets, which it
@@ -200,9 +200,17 @@ impl IrohTransport {
     }
 }
 
-/// What opens streams on a connection.
-pub(crate) fn client(connection: Connection) -> Client<Protocol> {
-    Client::boxed(Link(connection))
+/// Opens a stream on a connection, and says what it is for.
+pub(crate) async fn open(
+    connection: Connection,
+    purpose: impl Into<Protocol>,
+) -> Result<(SendStream, RecvStream), String> {
+    let opening = tokio::time::timeout(OPEN_TIMEOUT, connection.open_bi());
+    let late = |_| format!("no stream within {} s", OPEN_TIMEOUT.as_secs());
+    let opened = opening.await.map_err(late)?;
+    let (send, receive) = opened.map_err(|error| format!("{error:#}"))?;
+    let stream = RemoteSender::<Protocol>::new(send, receive);
+    stream.write(purpose).await.map_err(|error| format!("{error:#}"))
 }
 
 impl Inner {
@@ -239,9 +247,10 @@ impl Transport for IrohTransport {
         lane: Lane,
     ) -> Result<(IrohSender, IrohReceiver), TransportError> {
         let connection = self.0.connections.to(to, lane).await?;
-        let opening = client(connection).bidi_streaming(Stream, 1, 1);
-        let (sender, receiver) = opening.await.map_err(|error| undelivered(to, error))?;
-        Ok((IrohSender(sender), IrohReceiver::new(receiver)))
+        let opened = open(connection, Stream).await;
+        let (send, receive) =
+            opened.map_err(|reason| TransportError::Unreachable { to, reason })?;
+        Ok((IrohSender(send.into()), IrohReceiver::new(Messages::new(receive))))
     }
 
     async fn serve<H: Handler<Self>>(&self, handler: Arc<H>) {
@@ -252,44 +261,4 @@ impl Transport for IrohTransport {
 /// The names of the protocols that every node serves.
 pub(crate) fn lanes() -> Vec<Vec<u8>> {
     Lane::ALL.map(|lane| Purpose::Lane(lane).protocol().to_vec()).to_vec()
-}
-
-/// Without a QUIC stream nothing was sent; after that nobody knows.
-fn undelivered(to: NodeId, error: irpc::Error) -> TransportError {
-    match error {
-        irpc::Error::Request { source, .. } => {
-            TransportError::Unreachable { to, reason: format!("{source:#}") }
-        }
-        error @ (irpc::Error::Send { .. }
-        | irpc::Error::MpscRecv { .. }
-        | irpc::Error::OneshotRecv { .. }
-        | irpc::Error::Write { .. }) => broken(error),
-    }
-}
-
-/// A connection as irpc wants it.
-#[derive(Clone, Debug)]
-struct Link(Connection);
-
-type Opened = Result<(SendStream, RecvStream), RequestError>;
-
-impl RemoteConnection for Link {
-    fn clone_boxed(&self) -> Box<dyn RemoteConnection> {
-        Box::new(self.clone())
-    }
-
-    fn open_bi(&self) -> n0_future::boxed::BoxFuture<Opened> {
-        let connection = self.0.clone();
-        Box::pin(async move {
-            let opening = tokio::time::timeout(OPEN_TIMEOUT, connection.open_bi());
-            match opening.await {
-                Ok(opened) => Ok(opened?),
-                Err(_elapsed) => Err(ConnectionError::TimedOut.into()),
-            }
-        })
-    }
-
-    fn zero_rtt_rejected(&self) -> n0_future::boxed::BoxFuture<bool> {
-        Box::pin(std::future::ready(false))
-    }
 }

@@ -64,7 +64,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a node that nobody knows yet.
     pub(crate) fn start(id: u64, place: Place) -> Self {
-        let Spawned { child, ticket, address, metrics } = spawn(id, &place, &place.bind);
+        let Spawned { child, ticket, address, metrics } = spawn(id, &place, &place.bind, &[]);
         Self { id, place, ticket, address, metrics, child: Some(child) }
     }
 
@@ -77,16 +77,16 @@ impl Process {
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "node {} runs", self.id);
-        let spawned = spawn(self.id, &self.place, &self.socket().to_string());
+        let spawned = spawn(self.id, &self.place, &self.socket().to_string(), &[]);
         assert_eq!(spawned.address, self.address, "a node keeps its identity");
         (self.metrics, self.child) = (spawned.metrics, Some(spawned.child));
     }
 
     /// Starts it again on another port, with the same data folder. Where it was, nobody answers.
-    pub(crate) fn restart_elsewhere(&mut self) {
+    pub(crate) fn restart_elsewhere(&mut self, flags: &[&str]) {
         assert!(self.child.is_none(), "node {} runs", self.id);
         let _taken = UdpSocket::bind(self.socket()).unwrap();
-        let spawned = spawn(self.id, &self.place, "127.0.0.1:0");
+        let spawned = spawn(self.id, &self.place, "127.0.0.1:0", flags);
         assert_eq!(spawned.address.0.id, self.address.0.id, "a node keeps its identity");
         assert_ne!(spawned.address, self.address);
         (self.address, self.ticket) = (spawned.address, spawned.ticket);
@@ -181,11 +181,12 @@ struct Spawned {
     metrics: SocketAddr,
 }
 
-fn spawn(id: u64, place: &Place, bind: &str) -> Spawned {
+fn spawn(id: u64, place: &Place, bind: &str, flags: &[&str]) -> Spawned {
     let mut command = command_in(place);
     command.args(["--node-id", &id.to_string(), "--cookie", &place.cookie, "--bind", bind]);
     command
         .args(["--metrics-addr", "127.0.0.1:0", "--disable-mdns"])
+        .args(flags)
         .arg("--data-dir")
         .arg(&place.folder);
     for (flag, ms) in [
