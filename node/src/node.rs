@@ -107,6 +107,11 @@ impl RunningNode {
         if handed_over.is_err() {
             tracing::warn!("the leadership was not taken over");
         }
+        self.end().await;
+    }
+
+    /// Ends the node though it may lead: where the whole cluster ends, nobody is there to take over.
+    pub async fn end(self) {
         self.raft.shutdown().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the storage was not closed cleanly");
