@@ -91,22 +91,29 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Waits until a node that runs leads, and says which.
+    /// Waits until a node that runs leads and every member that runs knows it, and says which.
     ///
     /// # Errors
     /// When none does in a time that is long for an election.
     pub async fn leader(&self) -> anyhow::Result<NodeId> {
         let looking = async {
             loop {
-                let said = self.nodes.iter().map(|(id, node)| (*id, node.core().current_state()));
-                let leads = said.into_iter().find(|(id, state)| state.leader == Some(*id));
-                if let Some((id, _)) = leads {
-                    return id;
+                if let Some(leader) = self.agreed_leader() {
+                    return leader;
                 }
                 tokio::time::sleep(LOOK).await;
             }
         };
         tokio::time::timeout(PATIENCE, looking).await.context("there is no leader")
+    }
+
+    /// The leader, once every member that runs knows it and the members it has.
+    fn agreed_leader(&self) -> Option<NodeId> {
+        let states: Vec<_> = self.nodes.values().map(|node| node.core().current_state()).collect();
+        let leads = states.iter().find(|state| state.leader == Some(state.id))?;
+        let members = states.iter().filter(|state| leads.addresses.contains_key(&state.id));
+        let mut members = members.map(|state| (state.leader, &state.addresses));
+        members.all(|known| known == (Some(leads.id), &leads.addresses)).then_some(leads.id)
     }
 
     /// A ticket that names every node.
@@ -139,7 +146,7 @@ impl LocalCluster {
     /// The system's, when a folder cannot be removed.
     pub async fn stop(self) -> anyhow::Result<()> {
         let Self { nodes, folder, .. } = self;
-        futures_util::future::join_all(nodes.into_values().map(RunningNode::shutdown)).await;
+        futures_util::future::join_all(nodes.into_values().map(RunningNode::end)).await;
         folder.close().context("the temporary folder")
     }
 }

@@ -168,12 +168,17 @@ impl RunningNode {
     /// Ends the node in the reverse order of its start. A leader hands its leadership over first, so
     /// that nobody has to wait for its absence to be noticed.
     pub async fn shutdown(self) {
-        if let Some((_, serving)) = &self.metrics {
-            serving.abort();
-        }
         let handed_over = tokio::time::timeout(self.patience, self.hand_over()).await;
         if handed_over.is_err() {
             tracing::warn!("the leadership was not taken over");
+        }
+        self.end().await;
+    }
+
+    /// Ends the node though it may lead: where the whole cluster ends, nobody is there to take over.
+    pub async fn end(self) {
+        if let Some((_, serving)) = &self.metrics {
+            serving.abort();
         }
         self.discovery.shutdown().await;
         self.raft.shutdown().await;

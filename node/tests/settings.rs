@@ -48,7 +48,7 @@ fn flags_are_named() {
         (&["--election-timeout-max-ms", "x"], "'x' for '--election-timeout-max-ms <MS>'"),
         (&["--config", "/nonexistent.toml"], "--config /nonexistent.toml: No such file"),
         (&["--frobnicate"], "unexpected argument '--frobnicate'"),
-        (&["extra"], "unrecognized subcommand 'extra'"),
+        (&["extra"], "the subcommand 'extra' cannot be used with '--data-dir"),
     ];
     for (arguments, words) in cases {
         let given = |flag: &str| arguments.contains(&flag);

@@ -20,10 +20,17 @@ fn aspen_cli(arguments: &str, ticket: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
+/// `aspen-node try`, whose temporary files go here.
+fn try_in(home: &Path) -> Command {
+    let mut command = command();
+    command.env("TMPDIR", home).arg("try");
+    command
+}
+
 fn comes_up_serves_and_ends_with(signal: &str) {
     let home = tempfile::tempdir().unwrap();
     let mut child =
-        command().env("TMPDIR", home.path()).arg("try").stdout(Stdio::piped()).spawn().unwrap();
+        try_in(home.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut said = |prefix: &str| {
         let found = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with(prefix));
@@ -45,9 +52,9 @@ fn comes_up_serves_and_ends_with(signal: &str) {
     assert_eq!(status.code(), Some(0));
     let left: Vec<_> = home.path().read_dir().unwrap().map(|it| it.unwrap().path()).collect();
     assert!(left.is_empty(), "it left {left:?}");
-    let mut rest = String::new();
-    lines.for_each(|line| rest += &line.unwrap());
-    assert_eq!(rest, "");
+    let mut logged = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut logged).unwrap();
+    assert_eq!(logged, "", "there is nothing to complain about");
 }
 
 #[test]
@@ -64,8 +71,7 @@ fn a_termination_leaves_nothing_behind() {
 #[test]
 fn an_early_interrupt_leaves_nothing_behind() {
     let home = tempfile::tempdir().unwrap();
-    let mut child =
-        command().env("TMPDIR", home.path()).arg("try").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = try_in(home.path()).stdout(Stdio::piped()).spawn().unwrap();
     // Its folder is made after it has begun to listen for signals.
     while home.path().read_dir().unwrap().next().is_none() {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");

@@ -10,8 +10,7 @@ use aspen_core::limits::{OPEN_TIMEOUT, STREAMS_MAX};
 use aspen_core::transport::{Handler, Lane, Transport, TransportError};
 use bytes::Bytes;
 use iroh::endpoint::{
-    Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt,
-    presets,
+    Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt, presets,
 };
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey};
 use irpc::rpc::RemoteSender;
