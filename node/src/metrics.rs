@@ -97,6 +97,8 @@ pub struct Source {
     pub id: NodeId,
     /// Reads what Raft knows.
     pub measures: Box<dyn Fn() -> Measures + Send + Sync>,
+    /// A leader that no quorum has answered for this long is not healthy.
+    pub patience: Duration,
     /// Whose refusals are counted.
     pub transport: IrohTransport,
     /// The database.
@@ -234,7 +236,8 @@ async fn metrics(State(served): State<Arc<Served>>) -> impl IntoResponse {
     }
 }
 
-/// Healthy is a node that runs and knows a leader.
+/// Healthy is a node that runs and knows a leader, and a leader that a quorum answers. openraft's
+/// leader goes on leading when nobody does.
 async fn health(State(served): State<Arc<Served>>) -> impl IntoResponse {
     let now = (served.source.measures)();
     let reason = if now.stopped {
@@ -243,6 +246,11 @@ async fn health(State(served): State<Arc<Served>>) -> impl IntoResponse {
         Some("in no cluster yet")
     } else if now.leader.is_none() {
         Some("no leader")
+    } else if now.leader == Some(served.source.id)
+        && now.voters > 1
+        && now.quorum_answered.is_none_or(|age| age > served.source.patience)
+    {
+        Some("no quorum")
     } else {
         None
     };

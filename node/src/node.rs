@@ -99,7 +99,8 @@ impl RunningNode {
             let raft = raft.clone();
             let measures = Box::new(move || raft.measures());
             let file = folder.path().join(storage::DATABASE);
-            tell(listener, Source { id, measures, transport: transport.clone(), file }, timings)
+            let transport = transport.clone();
+            tell(listener, Source { id, measures, patience, transport, file }, timings)
         });
         let metrics = metrics.transpose()?;
         Ok(Self {

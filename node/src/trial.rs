@@ -24,10 +24,15 @@ impl Try {
         // From the first moment on, so that an early Ctrl-C leaves nothing behind either.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let cluster = tokio::select! {
-            started = LocalCluster::start(NODES) => started?,
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+        let mut starting = std::pin::pin!(LocalCluster::start(NODES));
+        let started = tokio::select! {
+            started = &mut starting => Some(started?),
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        };
+        let Some(cluster) = started else {
+            // Databases that are being opened would be written into a folder that is being removed.
+            return Ok(starting.await?.stop().await?);
         };
         let ticket = cluster.ticket()?;
         let mut out = std::io::stdout();

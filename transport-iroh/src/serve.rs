@@ -6,8 +6,9 @@
 //! that, however many others hold on.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use aspen_core::limits::{CONNECT_TIMEOUT, CONNECTIONS_MAX, READ_TIMEOUT, STRANGERS_MAX};
 use aspen_core::transport::{Handler, Lane};
@@ -23,6 +24,8 @@ use crate::transport::{Inner, IrohTransport};
 
 /// Longest first message of a stream, which only says what it is for.
 const FIRST_BYTES_MAX: usize = 16;
+/// Refusals are warned of this often at most.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 /// How a stream is reset whose first message cannot be read.
 const UNREADABLE: VarInt = VarInt::from_u32(400);
 
@@ -39,6 +42,20 @@ pub struct Refusals {
     pub unproven: AtomicU64,
     /// Streams whose first message was late, too long or nonsense.
     pub unreadable: AtomicU64,
+    /// When a refusal was last warned of.
+    warned: Mutex<Option<Instant>>,
+}
+
+impl Refusals {
+    /// Whether a refusal was not warned of for a while.
+    fn is_worth_a_line(&self) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let worth = warned.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
+        if worth {
+            *warned = Some(Instant::now());
+        }
+        worth
+    }
 }
 
 fn count(counter: &AtomicU64) {
@@ -101,7 +118,13 @@ async fn admit(inner: &Inner, incoming: Incoming) -> Option<(Connection, Purpose
         Ok(Ok(())) => Some((connection, purpose)),
         Ok(Err(error)) => {
             count(&inner.refusals.unproven);
-            tracing::warn!(endpoint = %connection.remote_id(), %error, "a connection was refused");
+            let endpoint = connection.remote_id();
+            // They are counted; a log that is full helps nobody.
+            if inner.refusals.is_worth_a_line() {
+                tracing::warn!(%endpoint, %error, "a connection was refused");
+            } else {
+                tracing::debug!(%endpoint, %error, "a connection was refused");
+            }
             None
         }
         Err(_elapsed) => {

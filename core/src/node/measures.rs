@@ -1,7 +1,9 @@
 //! What an operator measures: numbers of this node, and of its followers where it leads.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 
 use super::{Machine, Node};
@@ -32,6 +34,9 @@ pub struct Measures {
     pub purged: Option<u64>,
     /// On the leader: the last entry that each other node is known to have.
     pub matched: BTreeMap<NodeId, Option<u64>>,
+    /// On the leader: how long ago it asked what a quorum has answered since; `None` elsewhere, and
+    /// before the first answer.
+    pub quorum_answered: Option<Duration>,
     /// Sessions that are open.
     pub sessions: usize,
 }
@@ -59,6 +64,7 @@ where
             snapshot: metrics.snapshot.map(|log_id| log_id.index),
             purged: metrics.purged.map(|log_id| log_id.index),
             matched: others.map(|(id, last)| (*id, last.map(|last| last.index))).collect(),
+            quorum_answered: metrics.last_quorum_acked.as_ref().map(|asked| asked.elapsed()),
             sessions: self.inner.store.sessions(),
         }
     }

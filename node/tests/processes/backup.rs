@@ -1,9 +1,5 @@
 //! Backups of running clusters, clusters made of backups, and clusters that lost their quorum.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -11,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::harness::{COOKIE, Cluster, PATIENCE, Place, Process, client_of, command};
 use aspen_cli::Client;
 use aspen_core::NodeId;
 use aspen_core::api::{
@@ -21,7 +18,6 @@ use aspen_core::command::{Command, Reply, SessionStamp};
 use aspen_core::transport::{Lane, Transport};
 use aspen_transport_iroh::{Credentials, IrohTransport, SecretKey, Settings, Ticket, TokioRuntime};
 use bytes::Bytes;
-use harness::{COOKIE, Cluster, PATIENCE, Place, Process, client_of, command};
 use tempfile::TempDir;
 
 const NEW_COOKIE: &str = "the cookie of the cluster that comes after";

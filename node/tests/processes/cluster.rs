@@ -1,22 +1,18 @@
 //! Three real processes on loopback, and what may happen to them.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::harness::running::Running;
+use crate::harness::{Cluster, ELECTION_MAX_MS, PATIENCE, client_of};
 use aspen_check::{Budget, Verdict, check};
 use aspen_core::NodeId;
 use aspen_core::api::{Consistency, ControlBody, Scan};
 use aspen_core::command::{Command, Reply};
 use aspen_transport_iroh::Ticket;
 use bytes::Bytes;
-use harness::running::Running;
-use harness::{Cluster, ELECTION_MAX_MS, PATIENCE, client_of};
 use tokio::time::Instant;
 
 fn bytes(text: &str) -> Bytes {

@@ -10,19 +10,15 @@
 //! A cut is a rule of the hub: packets that come in from one node for another are dropped, and
 //! nobody is told. Every direction is cut by itself.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::harness::running::Running;
+use crate::harness::secluded::{secluded, shell};
+use crate::harness::{Cluster, ELECTION_MAX_MS, PATIENCE, Place, client_of};
 use aspen_core::command::{Command, Reply};
 use aspen_transport_iroh::Settings;
 use bytes::Bytes;
-use harness::running::Running;
-use harness::secluded::{secluded, shell};
-use harness::{Cluster, ELECTION_MAX_MS, PATIENCE, Place, client_of};
 use tokio::time::Instant;
 
 /// Namespaces, wires, and the tool that cuts them.
@@ -110,7 +106,7 @@ async fn all_is_well(cluster: &Cluster, running: Running) {
 
 #[test]
 fn a_leader_cut_off_is_replaced_and_catches_up() {
-    secluded("a_leader_cut_off_is_replaced_and_catches_up", WIRES, || async {
+    secluded("namespaces::a_leader_cut_off_is_replaced_and_catches_up", WIRES, || async {
         let cluster = start().await;
         let running = Running::start(&cluster).await;
         for _ in 0..2 {
@@ -129,7 +125,7 @@ fn a_leader_cut_off_is_replaced_and_catches_up() {
 
 #[test]
 fn a_leader_that_is_only_deaf_or_only_mute_is_replaced() {
-    secluded("a_leader_that_is_only_deaf_or_only_mute_is_replaced", WIRES, || async {
+    secluded("namespaces::a_leader_that_is_only_deaf_or_only_mute_is_replaced", WIRES, || async {
         let cluster = start().await;
         let running = Running::start(&cluster).await;
         for (part, bound) in [(mouth as fn(u64) -> Vec<Direction>, UNHEARD), (ears, DEAF)] {
@@ -150,7 +146,7 @@ fn a_leader_that_is_only_deaf_or_only_mute_is_replaced() {
 /// third node the leader has its majority.
 #[test]
 fn one_direction_between_two_nodes_costs_no_service() {
-    secluded("one_direction_between_two_nodes_costs_no_service", WIRES, || async {
+    secluded("namespaces::one_direction_between_two_nodes_costs_no_service", WIRES, || async {
         let cluster = start().await;
         let running = Running::start(&cluster).await;
         for to_follower in [true, false] {
@@ -170,7 +166,7 @@ fn one_direction_between_two_nodes_costs_no_service() {
 
 #[test]
 fn a_pause_costs_an_election_at_most() {
-    secluded("a_pause_costs_an_election_at_most", WIRES, || async {
+    secluded("namespaces::a_pause_costs_an_election_at_most", WIRES, || async {
         let mut cluster = start().await;
         let running = Running::start(&cluster).await;
         let leader = cluster.leader().await;
@@ -192,7 +188,7 @@ fn a_pause_costs_an_election_at_most() {
 /// Packets are lost in bursts: all wires are dead for a moment, again and again.
 #[test]
 fn wires_that_flap_are_got_over() {
-    secluded("wires_that_flap_are_got_over", WIRES, || async {
+    secluded("namespaces::wires_that_flap_are_got_over", WIRES, || async {
         let cluster = start().await;
         let running = Running::start(&cluster).await;
         let all: Vec<Direction> = (1..=3).flat_map(mouth).collect();
@@ -228,7 +224,7 @@ async fn weather(discipline: &str) {
 fn packets_that_are_lost_late_doubled_and_out_of_order_are_got_over() {
     const NETEM: &str = "netem delay 20ms 10ms loss 5% duplicate 2% reorder 25% 50%";
     let script = format!("{WIRES}\ntc qdisc add dev h1 root {NETEM}\ntc qdisc del dev h1 root");
-    let name = "packets_that_are_lost_late_doubled_and_out_of_order_are_got_over";
+    let name = "namespaces::packets_that_are_lost_late_doubled_and_out_of_order_are_got_over";
     secluded(name, &script, || weather(NETEM));
 }
 
@@ -237,5 +233,5 @@ fn packets_that_are_lost_late_doubled_and_out_of_order_are_got_over() {
 fn a_wire_that_is_too_slow_is_got_over() {
     const TBF: &str = "tbf rate 512kbit burst 2kb limit 4kb";
     let script = format!("{WIRES}\ntc qdisc add dev h1 root {TBF}\ntc qdisc del dev h1 root");
-    secluded("a_wire_that_is_too_slow_is_got_over", &script, || weather(TBF));
+    secluded("namespaces::a_wire_that_is_too_slow_is_got_over", &script, || weather(TBF));
 }

@@ -1,14 +1,10 @@
 //! `aspen-node try` as a process: it comes up, what it prints works, and nothing of it stays.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use harness::command;
+use crate::harness::command;
 
 /// Runs one of the commands that were printed, as a shell would.
 fn aspen_cli(arguments: &str, ticket: &str) -> (Option<i32>, String) {

@@ -1,7 +1,5 @@
 //! The examples run to their end and print what their comments promise.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -1,16 +1,12 @@
 //! Nodes on small disks that fill up under load.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use harness::running::Running;
-use harness::secluded::{secluded, shell};
-use harness::{Cluster, Place};
+use crate::harness::running::Running;
+use crate::harness::secluded::{secluded, shell};
+use crate::harness::{Cluster, Place};
 
 /// Whether disks can be made at all.
 const DISKS: &str = "mount -t tmpfs -o size=1m tmpfs /mnt; umount /mnt; ip link set lo up";
@@ -49,7 +45,7 @@ fn assert_says_why(place: &Place) {
 
 #[test]
 fn a_node_on_a_full_disk_stops_and_comes_back_when_there_is_room() {
-    let name = "a_node_on_a_full_disk_stops_and_comes_back_when_there_is_room";
+    let name = "disk_full::a_node_on_a_full_disk_stops_and_comes_back_when_there_is_room";
     secluded(name, DISKS, || async {
         let mut cluster = start().await;
         let running = Running::start_heavy(&cluster).await;

@@ -1,13 +1,9 @@
 //! What is wrong with a setting is said in one line that names it, and nothing is started or written.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::fs;
 use std::net::UdpSocket;
 
-use harness::{COOKIE, Place, Process, refused};
+use crate::harness::{COOKIE, Place, Process, refused};
 
 const USAGE: i32 = 64;
 const FAILED: i32 = 1;

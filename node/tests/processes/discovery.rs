@@ -1,21 +1,17 @@
 //! Nodes that move to other addresses, while the membership still names the old ones.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::harness::{COOKIE, Cluster, PATIENCE, client_of, command};
 use aspen_core::NodeId;
 use aspen_core::api::{ClusterState, Consistency};
 use aspen_core::command::{Command, Reply};
 use aspen_transport_iroh::PeerAddress;
 use bytes::Bytes;
-use harness::{COOKIE, Cluster, PATIENCE, client_of, command};
 
 async fn write(cluster: &Cluster, key: &str) {
     let bytes = Bytes::from(key.to_owned());
@@ -112,7 +108,7 @@ async fn all_move_at_once_and_one_is_told_where_the_others_are() {
     for id in 1..=3 {
         cluster.node(id).kill();
         // Where it was heard that the others are, they are no longer.
-        let _ = std::fs::remove_file(cluster.node(id).folder.join("found.json"));
+        let _ = std::fs::remove_file(cluster.node(id).place.folder.join("found.json"));
     }
     cluster.node(1).restart_elsewhere(&[]);
     cluster.node(2).restart_elsewhere(&[]);

@@ -1,16 +1,14 @@
 //! A cluster under load, and strangers who want to come in, with and without a ticket, over real
 //! QUIC. Its clients are served, and its memory and its files stay bounded.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::harness::running::Running;
+use crate::harness::{Cluster, PATIENCE, Place, client_of};
 use aspen_core::NodeId;
 use aspen_core::command::{Command, Reply};
 use aspen_core::limits::STREAMS_MAX;
@@ -19,8 +17,6 @@ use aspen_transport_iroh::{
     ClientSecret, ClusterKeys, Credentials, IrohTransport, SecretKey, Settings,
 };
 use bytes::Bytes;
-use harness::running::Running;
-use harness::{Cluster, PATIENCE, Place, client_of};
 use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt, presets};
 use iroh::{Endpoint, EndpointAddr, RelayMode};
 use tokio::task::JoinSet;

@@ -1,19 +1,15 @@
 //! Metrics and health of real processes, read over HTTP as Prometheus reads them.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
-
-mod harness;
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use crate::harness::{COOKIE, Cluster, PATIENCE, Place, Process, refused};
 use aspen_cli::Client;
 use aspen_core::api::Consistency;
 use aspen_core::command::Command;
 use aspen_transport_iroh::{ClusterKeys, Ticket};
-use harness::{COOKIE, Cluster, PATIENCE, Place, Process, refused};
 
 /// One request: the status and the body.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -96,18 +92,18 @@ async fn health_says_whether_the_node_serves() {
         assert_eq!(status, 200, "{body}");
         assert!(body.contains(&format!("\"leader\":{leader}")), "{body}");
     }
-    // Without a quorum nobody leads.
+    // A leader without a quorum serves nobody.
     for id in (1..=3).filter(|id| *id != leader) {
         cluster.node(id).kill();
     }
     let left = cluster.nodes[&leader].metrics;
-    let deposed = tokio::time::timeout(PATIENCE, async {
+    let noticed = tokio::time::timeout(PATIENCE, async {
         while get(left, "/health").0 != 503 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    deposed.await.expect("a leader without followers does not lead");
-    assert!(get(left, "/health").1.contains("no leader"));
+    noticed.await.expect("a leader without followers is not healthy");
+    assert!(get(left, "/health").1.contains("no quorum"));
 }
 
 /// A client with another secret is turned away, and that shows.

@@ -1,0 +1,17 @@
+//! Real processes of `aspen-node`, alone and as clusters: each module is about one side of them.
+//!
+//! One program for all, because every one more is linked for half a minute.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
+
+mod backup;
+mod cluster;
+mod discovery;
+mod disk_full;
+mod examples;
+mod harness;
+mod metrics;
+mod namespaces;
+mod settings;
+mod strangers;
+mod trial;
