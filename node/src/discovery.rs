@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aspen_core::storage::StateMachine;
-use aspen_core::{ClusterController, Node, NodeId};
-use aspen_transport_iroh::{IrohTransport, Neighbourhood, PeerAddress, TokioRuntime};
+use aspen_core::{ClusterController, NodeId};
+use aspen_transport_iroh::{Neighbourhood, PeerAddress};
 
 use crate::data_folder::{DataFolder, write_whole};
+use crate::node::Core;
 
 const NAME: &str = "found.json";
 
@@ -52,16 +52,12 @@ impl FoundFile {
 /// The other members of a node's cluster.
 pub(crate) struct Others {
     id: NodeId,
-    raft: Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>,
+    raft: Core,
     found: FoundFile,
 }
 
 impl Others {
-    pub(crate) fn new(
-        id: NodeId,
-        raft: Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>,
-        found: FoundFile,
-    ) -> Self {
+    pub(crate) fn new(id: NodeId, raft: Core, found: FoundFile) -> Self {
         Self { id, raft, found }
     }
 }

@@ -76,7 +76,10 @@ impl RunningNode {
         };
         let timings = Timings::new();
         let (calls, syncs) = (timings.clone(), timings.clone());
-        transport.observe_calls(move |took| calls.call(took));
+        // Nobody pays for what nobody looks at.
+        if listener.is_some() {
+            transport.observe_calls(move |took| calls.call(took));
+        }
         let found = FoundFile::of(&folder);
         settings.peers.iter().for_each(|peer| transport.add_peer(peer.clone()));
         found.read().into_iter().for_each(|peer| transport.remember(peer));

@@ -114,7 +114,8 @@ impl Connections {
     ) -> Result<Caller, TransportError> {
         let connection = self.to(node, lane).await?;
         let mut known = self.known();
-        let open = |way: &&mut Way| matches!(way, Way::Open(other, _) if other.stable_id() == connection.stable_id());
+        let id = connection.stable_id();
+        let open = |way: &&mut Way| matches!(way, Way::Open(other, _) if other.stable_id() == id);
         // Another connection may have taken its place by now; then nobody else uses this one.
         let Some(Way::Open(_, kept)) = known.ways.get_mut(&(node, lane)).filter(open) else {
             return Ok(Caller::open(node, connection));

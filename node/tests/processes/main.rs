@@ -1,6 +1,6 @@
 //! Real processes of `aspen-node`, alone and as clusters: each module is about one side of them.
 //!
-//! One program for all, because every one more is linked for half a minute.
+//! One program for all, because every one more would be compiled and linked by itself.
 
 #![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
 
