@@ -51,13 +51,15 @@ pub const SESSIONS_MAX: usize = 4096;
 pub const SESSION_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a leader lets the log's time pass while sessions exist and nothing is written.
 pub const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// So long the news that entries are committed wait for entries to go along with.
+pub const COMMIT_WAIT: Duration = Duration::from_millis(2);
 /// Most operations that the storage loop takes into one transaction.
 pub const GROUP_COMMIT_OPS_MAX: usize = 1024;
 /// Most rows that one slice of a dropped generation removes.
 pub const DROP_SLICE_ROWS: usize = 4096;
 /// How many applied entries gather in memory before an append takes their effects to the disk,
 /// unless a storage is configured otherwise.
-pub const FLUSH_AFTER_ENTRIES: u64 = 1024;
+pub const FLUSH_AFTER_ENTRIES: u64 = 8192;
 /// How many bytes of applied rows, sessions included, gather in memory before an append takes them
 /// to the disk.
 pub const MEMTABLE_BYTES_MAX: usize = 4 << 20;

@@ -1,6 +1,10 @@
 //! The pipelined append stream: requests go out as openraft makes them, results come in in the
 //! same order, and neither waits for the other.
 //!
+//! A request that only tells of commits waits a moment for the next one, which tells of them too and
+//! takes its place: a request is a packet there and a packet back, with a task woken at each end.
+//! openraft does not miss the answer, because it takes that of a later request for all before it.
+//!
 //! openraft opens a session for each batch of work. The transport's stream outlives sessions: one
 //! that ends with every request answered leaves its stream to the next. Any other end (an error, a
 //! timeout, a cancelled session) drops the stream, because answers still under way would be taken
@@ -12,32 +16,51 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use openraft::RPCTypes;
+use openraft::alias::InstantOf;
 use openraft::async_runtime::Select2;
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::type_config::TypeConfigExt;
 
 use super::{AppendSession, Connection, network_error};
 use crate::codec::{self, AppendFrame, AppendResultFrame, Open};
+use crate::limits::COMMIT_WAIT;
 use crate::runtime::Runtime;
 use crate::transport::{FrameReceiver, FrameSender, Lane, Transport, TransportError};
-use crate::types::RaftConfig;
+use crate::types::{LogId, RaftConfig};
 
 type Requests<R> = Pin<Box<dyn Stream<Item = AppendEntriesRequest<RaftConfig<R>>> + Send>>;
 type StepResult<R> = Result<StreamAppendResult<RaftConfig<R>>, RPCError<RaftConfig<R>>>;
 /// A frame on its way; it gives its sender back.
 type Sending<S> = Pin<Box<dyn Future<Output = Result<S, TransportError>> + Send>>;
 
-/// One session: where its requests come from, and what is under way on its stream.
+/// One session: what goes out on its stream, and what comes in.
 struct Session<'s, R: Runtime, T: Transport> {
     connection: &'s mut Connection<R, T>,
-    requests: Requests<R>,
-    exhausted: bool,
-    /// The sender, unless a frame is being sent.
-    sender: Option<T::Sender>,
-    /// The frame that is being sent; it gives the sender back.
-    sending: Option<Sending<T::Sender>>,
+    outgoing: Outgoing<R, T::Sender>,
     receiver: T::Receiver,
     unanswered: u64,
+}
+
+/// The way of a session's requests onto its stream.
+struct Outgoing<R: Runtime, S> {
+    requests: Requests<R>,
+    exhausted: bool,
+    /// A request that waits for the next one to take its place.
+    held: Option<Held<R>>,
+    /// The last entry of the last request that was sent.
+    last_sent: Option<LogId>,
+    /// The sender, unless a frame is being sent.
+    sender: Option<S>,
+    /// The frame that is being sent; it gives the sender back.
+    sending: Option<Sending<S>>,
+}
+
+/// A request that only tells of commits.
+struct Held<R: Runtime> {
+    request: AppendEntriesRequest<RaftConfig<R>>,
+    /// When it is sent by itself.
+    until: InstantOf<RaftConfig<R>>,
 }
 
 /// Begins a session on the connection's idle stream, or on a new one.
@@ -59,15 +82,15 @@ where
             .map_err(|_elapsed| connection.timeout(action, setup_ttl))?
             .map_err(|error| connection.transport_error(action, error))?,
     };
-    let session = Session {
-        connection,
+    let outgoing = Outgoing {
         requests: Box::pin(input),
         exhausted: false,
+        held: None,
+        last_sent: None,
         sender: Some(sender),
         sending: None,
-        receiver,
-        unanswered: 0,
     };
+    let session = Session { connection, outgoing, receiver, unanswered: 0 };
     Ok(Box::pin(futures_util::stream::unfold(Some(session), step)))
 }
 
@@ -121,11 +144,12 @@ where
         let deadline = self.connection.deadlines.append;
         let action = RPCTypes::AppendEntries;
         loop {
-            if self.exhausted && self.sending.is_none() && self.unanswered == 0 {
-                return Ok(None);
-            }
             if self.unanswered == 0 {
-                self.send_next().await?;
+                if self.outgoing.is_over() {
+                    return Ok(None);
+                }
+                let sent = self.outgoing.step(&mut self.unanswered).await;
+                sent.map_err(|error| error.into_rpc(self.connection))?;
                 continue;
             }
             let waiting = self.send_or_receive();
@@ -143,10 +167,11 @@ where
 
     /// Waits for a frame of the peer; gives `None` when a request went out instead.
     async fn send_or_receive(&mut self) -> Result<Option<bytes::Bytes>, RPCError<RaftConfig<R>>> {
-        let can_send = self.sending.is_some() || !self.exhausted;
-        let Self { connection, requests, exhausted, sender, sending, receiver, unanswered } = self;
-        let received = if can_send {
-            let send = std::pin::pin!(send_step(requests, exhausted, sender, sending, unanswered));
+        let Self { connection, outgoing, receiver, unanswered } = self;
+        let received = if outgoing.is_over() {
+            receiver.recv().await
+        } else {
+            let send = std::pin::pin!(outgoing.step(unanswered));
             let receive = std::pin::pin!(receiver.recv());
             match R::select2(receive, send).await {
                 Select2::First(received) => received,
@@ -154,8 +179,6 @@ where
                     return sent.map(|()| None).map_err(|error| error.into_rpc(connection));
                 }
             }
-        } else {
-            receiver.recv().await
         };
         match received {
             Ok(Some(frame)) => Ok(Some(frame)),
@@ -167,16 +190,9 @@ where
         }
     }
 
-    async fn send_next(&mut self) -> Result<(), RPCError<RaftConfig<R>>> {
-        let Self { connection, requests, exhausted, sender, sending, unanswered, .. } = self;
-        send_step(requests, exhausted, sender, sending, unanswered)
-            .await
-            .map_err(|error| error.into_rpc(connection))
-    }
-
     /// Leaves the stream to the next session.
     fn rest(self) {
-        if let Some(sender) = self.sender {
+        if let Some(sender) = self.outgoing.sender {
             *idle(self.connection) = Some((sender, self.receiver));
         }
     }
@@ -202,29 +218,59 @@ impl SendError {
     }
 }
 
-/// Takes the next request and sends it, or finishes the send under way. Cancel safe: the frame
-/// under way stays in `sending`.
-async fn send_step<R: Runtime, S: FrameSender>(
-    requests: &mut Requests<R>,
-    exhausted: &mut bool,
-    sender: &mut Option<S>,
-    sending: &mut Option<Sending<S>>,
-    unanswered: &mut u64,
-) -> Result<(), SendError> {
-    if sending.is_none() {
-        let Some(request) = requests.next().await else {
-            *exhausted = true;
-            return Ok(());
-        };
-        let frame = codec::encode(&AppendFrame::<R>(request)).map_err(SendError::Codec)?;
-        let mut idle = sender.take().expect("no frame is under way");
-        *unanswered += 1;
-        *sending = Some(Box::pin(async move { idle.send(frame).await.map(|()| idle) }));
+impl<R: Runtime, S: FrameSender> Outgoing<R, S> {
+    /// Whether every request was sent.
+    fn is_over(&self) -> bool {
+        self.exhausted && self.held.is_none() && self.sending.is_none()
     }
-    if let Some(future) = sending {
-        let idle = future.as_mut().await.map_err(SendError::Transport)?;
-        *sender = Some(idle);
-        *sending = None;
+
+    /// Takes the next request and sends it, or finishes the send under way; counts what it sends.
+    /// May be dropped and called again: what was taken and not sent stays.
+    async fn step(&mut self, unanswered: &mut u64) -> Result<(), SendError> {
+        if self.sending.is_none() {
+            let Some(request) = self.next_request().await else { return Ok(()) };
+            let last = request.entries.last().map(|entry| entry.log_id);
+            self.last_sent = last.or(request.prev_log_id);
+            let frame = codec::encode(&AppendFrame::<R>(request)).map_err(SendError::Codec)?;
+            let mut idle = self.sender.take().expect("no frame is under way");
+            *unanswered += 1;
+            self.sending = Some(Box::pin(async move { idle.send(frame).await.map(|()| idle) }));
+        }
+        if let Some(future) = &mut self.sending {
+            let idle = future.as_mut().await.map_err(SendError::Transport)?;
+            self.sender = Some(idle);
+            self.sending = None;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The next request to send, unless there is none.
+    async fn next_request(&mut self) -> Option<AppendEntriesRequest<RaftConfig<R>>> {
+        while !self.exhausted {
+            let next = match &self.held {
+                None => self.requests.next().await,
+                Some(held) => {
+                    let alone = std::pin::pin!(R::sleep_until(held.until));
+                    match R::select2(self.requests.next(), alone).await {
+                        Select2::First(next) => next,
+                        Select2::Second(()) => break,
+                    }
+                }
+            };
+            let Some(next) = next else {
+                self.exhausted = true;
+                break;
+            };
+            let only_commits = next.entries.is_empty() && self.last_sent == next.prev_log_id;
+            if !only_commits || self.last_sent.is_none() {
+                // What was held is told by this one.
+                self.held = None;
+                return Some(next);
+            }
+            let until = self.held.take().map(|held| held.until);
+            let until = until.unwrap_or_else(|| RaftConfig::<R>::now() + COMMIT_WAIT);
+            self.held = Some(Held { request: next, until });
+        }
+        self.held.take().map(|held| held.request)
+    }
 }
