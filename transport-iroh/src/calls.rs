@@ -12,9 +12,11 @@ use aspen_core::NodeId;
 use aspen_core::limits::{CALLS_MAX, MESSAGE_BYTES_MAX};
 use aspen_core::transport::{Handler, Lane, TransportError};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use iroh::endpoint::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
 
 use crate::messages::Messages;
 use crate::protocol::{Answer, Calls, Numbered};
@@ -205,7 +207,8 @@ impl Drop for Serving {
     }
 }
 
-/// Serves the calls of one stream until it ends, each in a task of its own.
+/// Serves the calls of one stream until it ends, all of them in the task of their connection: a
+/// task for each would be woken, moved and run by itself, and most calls only wait for the node.
 pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
     inner: &Arc<Inner>,
     lane: Lane,
@@ -214,30 +217,46 @@ pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
     mut calls: Messages<Vec<Numbered<Bytes>>>,
     answers: irpc::channel::mpsc::Sender<Vec<Numbered<Answer>>>,
 ) {
-    // Each has a slot, so there are never more than those.
+    // Each call has a slot, so neither queue holds more than there are of those.
+    let (begun, waiting) = mpsc::unbounded_channel();
     let (queue, served) = mpsc::unbounded_channel();
-    let mut tasks = JoinSet::new();
-    let writing = tasks.spawn(send_answers(served, answers));
-    while let Ok(Some(batch)) = calls.next().await {
-        for Numbered { number, body: request } in batch {
-            let taken = slots.take(&request).await;
-            let queue = queue.clone();
-            let serving = Serving { number, answer: Answer::Lost, queue, slots: Some(taken) };
-            let (inner, handler) = (inner.clone(), handler.clone());
-            tasks.spawn(async move {
-                let begun = Instant::now();
-                serving.end(handler.call(lane, request).await);
-                inner.took(true, lane, begun);
-            });
+    let handler = &handler;
+    let begin = async move {
+        while let Ok(Some(batch)) = calls.next().await {
+            for Numbered { number, body: request } in batch {
+                let taken = slots.take(&request).await;
+                let queue = queue.clone();
+                let serving = Serving { number, answer: Answer::Lost, queue, slots: Some(taken) };
+                let call: BoxFuture<'_, ()> = Box::pin(async move {
+                    let begun = Instant::now();
+                    serving.end(handler.call(lane, request).await);
+                    inner.took(true, lane, begun);
+                });
+                // Its other end waits until this one is gone.
+                let _ = begun.send(call);
+            }
+            if queue.is_closed() {
+                break;
+            }
         }
-        while tasks.try_join_next().is_some() {}
-        if writing.is_finished() {
-            break;
+    };
+    // When nobody waits for the answers any more, what was asked is done nevertheless.
+    tokio::join!(begin, finish_calls(waiting), send_answers(served, answers));
+}
+
+/// Runs all calls that are under way until there are no more to come.
+async fn finish_calls(mut waiting: mpsc::UnboundedReceiver<BoxFuture<'_, ()>>) {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            begun = waiting.recv() => match begun {
+                Some(call) => under_way.push(call),
+                None => break,
+            },
+            Some(()) = under_way.next() => {}
         }
     }
-    drop(queue);
-    // Nobody may wait for the answers any more, but what was asked is done.
-    while tasks.join_next().await.is_some() {}
+    while let Some(()) = under_way.next().await {}
 }
 
 async fn send_answers(
