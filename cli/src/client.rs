@@ -274,6 +274,28 @@ impl Client {
         Ok(state)
     }
 
+    /// Asks the leader first from now on: one hop less than by way of a follower.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn prefer_leader(&self) -> Result<(), Failure> {
+        let state = self.state().await?;
+        self.meet(&state);
+        let _ = state.leader.map(|leader| self.prefer(leader));
+        Ok(())
+    }
+
+    /// Learns where the members are that a node has named.
+    fn meet(&self, state: &ClusterState) {
+        let mut nodes = self.nodes();
+        for (member, address) in &state.addresses {
+            self.transport.learn(*member, address);
+            if !nodes.contains(member) {
+                nodes.push(*member);
+            }
+        }
+    }
+
     /// What each node says of the cluster that the client knows or that another has named.
     pub async fn states(&self) -> Vec<(NodeId, Result<ClusterState, Failure>)> {
         let request =
@@ -295,15 +317,9 @@ impl Client {
                     Err(Failure::Unavailable(reason))
                 }
             };
-            for (member, address) in state.iter().flat_map(|state| &state.addresses) {
-                self.transport.learn(*member, address);
-                if !seen.contains(member) {
-                    open.insert(*member);
-                }
-                let mut nodes = self.nodes();
-                if !nodes.contains(member) {
-                    nodes.push(*member);
-                }
+            if let Ok(state) = &state {
+                self.meet(state);
+                open.extend(state.addresses.keys().filter(|member| !seen.contains(*member)));
             }
             states.push((node, state));
         }

@@ -121,7 +121,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Result<Exit, Ended> {
         }
         Err(wrong) => return Err(usage(one_line(&wrong))),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(cli))
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use aspen_core::NodeId;
 use aspen_core::node::Measures;
 use aspen_core::transport::Lane;
-use aspen_transport_iroh::{CallTook, IrohTransport};
+use aspen_transport_iroh::{Announcements, CallTook, IrohTransport};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -53,6 +53,11 @@ struct PeerLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 /// From 50 us to 3.3 s, each bound twice the one before.
@@ -101,6 +106,8 @@ pub struct Source {
     pub patience: Duration,
     /// Whose refusals are counted.
     pub transport: IrohTransport,
+    /// What was heard of where others are.
+    pub announcements: Arc<Announcements>,
     /// The database.
     pub file: PathBuf,
 }
@@ -190,6 +197,29 @@ impl Observed {
     }
 }
 
+impl Observed {
+    fn announcements(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let heard = &self.source.announcements;
+        let help = "Announcements of where nodes are";
+        let mut family =
+            encoder.encode_descriptor("announcements", help, None, MetricType::Counter)?;
+        for (outcome, counter) in [
+            ("sent", &heard.sent),
+            ("believed", &heard.believed),
+            ("malformed", &heard.malformed),
+            ("unknown", &heard.unknown),
+            ("stale", &heard.stale),
+            ("replayed", &heard.replayed),
+            ("forged", &heard.forged),
+            ("too_many", &heard.too_many),
+        ] {
+            let value = counter.load(Ordering::Relaxed);
+            ConstCounter::new(value).encode(family.encode_family(&OutcomeLabel { outcome })?)?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Observed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = (self.source.measures)();
@@ -198,7 +228,8 @@ impl Collector for Observed {
         gauge(&mut encoder, "snapshot_age_seconds", "Since the latest snapshot was seen", age)?;
         let bytes = std::fs::metadata(&self.source.file).ok().map(|file| file.len());
         gauge(&mut encoder, "storage_bytes", "Length of the database's file", bytes)?;
-        self.refusals(&mut encoder)
+        self.refusals(&mut encoder)?;
+        self.announcements(&mut encoder)
     }
 }
 

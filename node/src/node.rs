@@ -17,8 +17,7 @@ use anyhow::Context;
 use aspen_core::storage::{self, StateMachine, StorageConfig, Store};
 use aspen_core::{ClusterController, Node, NodeId};
 use aspen_transport_iroh::{
-    Announcements, ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket,
-    TokioRuntime,
+    ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket, TokioRuntime,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -103,7 +102,9 @@ impl RunningNode {
             let measures = Box::new(move || raft.measures());
             let file = folder.path().join(storage::DATABASE);
             let transport = transport.clone();
-            tell(listener, Source { id, measures, patience, transport, file }, timings)
+            let announcements = discovery.announcements().clone();
+            let source = Source { id, measures, patience, transport, announcements, file };
+            tell(listener, source, timings)
         });
         let metrics = metrics.transpose()?;
         Ok(Self {
@@ -145,11 +146,6 @@ impl RunningNode {
         let mut nodes: std::collections::BTreeMap<_, _> = members.collect();
         nodes.insert(self.id, self.address());
         Ticket { nodes, secret: self.keys.client_secret().clone() }
-    }
-
-    /// What was heard of where others are.
-    pub fn announcements(&self) -> &Announcements {
-        self.discovery.announcements()
     }
 
     /// Waits until the node has stopped by itself, and says why.

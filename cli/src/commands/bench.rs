@@ -59,6 +59,7 @@ impl Bench {
             reads_percent: self.reads,
             record: self.history.is_some(),
         };
+        client.prefer_leader().await?;
         let tally = Tally::new();
         let begun = Instant::now();
         let running = tokio::spawn(load::run(client.clone(), load, tally.clone()));

@@ -73,6 +73,7 @@ async fn metrics_tell_what_happens() {
         let made = "aspen_call_seconds_count{direction=\"made\",lane=\"control\"}";
         assert!(node.id != leader || number(made) >= 1.0);
         assert_eq!(number("aspen_refused_total{reason=\"unproven\"}"), 0.0);
+        assert_eq!(number("aspen_announcements_total{outcome=\"forged\"}"), 0.0);
     }
 }
 
@@ -104,6 +105,35 @@ async fn health_says_whether_the_node_serves() {
     });
     noticed.await.expect("a leader without followers is not healthy");
     assert!(get(left, "/health").1.contains("no quorum"));
+}
+
+/// How many calls on the control lane the leader makes for each of a client's reads, one after the
+/// other, which share nothing.
+async fn calls_for_each_read(cluster: &Cluster) -> f64 {
+    const READS: u32 = 200;
+    let leader = cluster.nodes[&cluster.leader().await].metrics;
+    let name = "aspen_call_seconds_count{direction=\"made\",lane=\"control\"}";
+    let before = samples(leader)[name];
+    for _ in 0..READS {
+        cluster.client.get("key".into(), Consistency::Linearizable).await.unwrap();
+    }
+    (samples(leader)[name] - before) / f64::from(READS)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_ask_a_quorum_unless_the_lease_is_trusted() {
+    let asking = Cluster::start().await;
+    let calls = calls_for_each_read(&asking).await;
+    assert!(calls >= 1.0, "{calls} calls for each read");
+    drop(asking);
+    let trusting = Cluster::start_in(|id, folder| {
+        let place = Place::on_loopback(folder.join(id.to_string()));
+        Place { flags: &["--lease-reads"], ..place }
+    });
+    let trusting = trusting.await;
+    let calls = calls_for_each_read(&trusting).await;
+    // Heartbeats go on, ten a second to each follower.
+    assert!(calls < 0.5, "{calls} calls for each read");
 }
 
 /// A client with another secret is turned away, and that shows.

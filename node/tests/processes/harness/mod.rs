@@ -40,13 +40,15 @@ pub(crate) struct Place {
     pub(crate) namespace: Option<String>,
     /// Where its stderr goes, unless that is the test's own.
     pub(crate) stderr: Option<PathBuf>,
+    /// Flags beside those that every node has.
+    pub(crate) flags: &'static [&'static str],
 }
 
 impl Place {
     /// On a port of the system's choice.
     pub(crate) fn on_loopback(folder: PathBuf) -> Self {
         let (bind, cookie) = ("127.0.0.1:0".to_owned(), COOKIE.to_owned());
-        Self { folder, bind, cookie, namespace: None, stderr: None }
+        Self { folder, bind, cookie, namespace: None, stderr: None, flags: &[] }
     }
 }
 
@@ -186,6 +188,7 @@ fn spawn(id: u64, place: &Place, bind: &str, flags: &[&str]) -> Spawned {
     command.args(["--node-id", &id.to_string(), "--cookie", &place.cookie, "--bind", bind]);
     command
         .args(["--metrics-addr", "127.0.0.1:0", "--disable-mdns"])
+        .args(place.flags)
         .args(flags)
         .arg("--data-dir")
         .arg(&place.folder);
