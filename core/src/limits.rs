@@ -59,7 +59,7 @@ pub const GROUP_COMMIT_OPS_MAX: usize = 1024;
 pub const DROP_SLICE_ROWS: usize = 4096;
 /// How many applied entries gather in memory before an append takes their effects to the disk,
 /// unless a storage is configured otherwise.
-pub const FLUSH_AFTER_ENTRIES: u64 = 8192;
+pub const FLUSH_AFTER_ENTRIES: u64 = 16_384;
 /// How many bytes of applied rows, sessions included, gather in memory before an append takes them
 /// to the disk.
 pub const MEMTABLE_BYTES_MAX: usize = 4 << 20;
