@@ -195,9 +195,7 @@ impl Observed {
         }
         Ok(())
     }
-}
 
-impl Observed {
     fn announcements(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let heard = &self.source.announcements;
         let help = "Announcements of where nodes are";
