@@ -1,5 +1,7 @@
 //! What the leader's side of the append stream sends, and when.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test may panic as the test does")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -90,8 +92,7 @@ fn send(requests: Vec<(u64, Request)>) -> Vec<(u64, usize, u64)> {
             assert!(matches!(result, Ok(Ok(Some(_)))), "{result:?}");
         }
         drop(session);
-        let heard = heard.0.lock().unwrap().clone();
-        heard
+        heard.0.lock().unwrap().clone()
     })
     .unwrap()
 }
