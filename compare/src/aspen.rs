@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::processes::{Cluster, output};
 use crate::{Load, Loaded};
@@ -33,7 +33,7 @@ impl Aspen {
         }
         let mut tickets = Vec::new();
         for node in 1..=NODES {
-            tickets.push(ticket(&folder.join(node.to_string()))?);
+            tickets.push(ticket(&mut cluster, &folder.join(node.to_string()))?);
         }
         let cli = programs.join("aspen-cli");
         let aspen = Self { cluster, cli, ticket: tickets[0].clone() };
@@ -55,18 +55,16 @@ impl Aspen {
 }
 
 /// The ticket that a node prints once it serves.
-fn ticket(folder: &Path) -> Result<String> {
+fn ticket(cluster: &mut Cluster, folder: &Path) -> Result<String> {
     let begun = Instant::now();
-    loop {
+    while begun.elapsed() < PATIENCE {
+        cluster.all_run()?;
         let said = std::fs::read_to_string(folder.join("stdout"))?;
         let found = said.lines().find_map(|line| line.strip_prefix("ticket "));
         if let Some(ticket) = found.filter(|_| said.ends_with('\n')) {
             return Ok(ticket.to_owned());
         }
-        if begun.elapsed() > PATIENCE {
-            let words = std::fs::read_to_string(folder.join("stderr"))?;
-            return Err(anyhow::anyhow!("{}", words.trim())).context("aspen-node does not serve");
-        }
         std::thread::sleep(Duration::from_millis(50));
     }
+    anyhow::bail!("aspen-node does not serve")
 }

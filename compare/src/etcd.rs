@@ -38,10 +38,11 @@ impl Etcd {
             command.args(["--initial-cluster", &members.join(","), "--log-level", "warn"]);
             cluster.start(&mut command, &folder)?;
         }
-        let etcd = Self { cluster };
+        let mut etcd = Self { cluster };
         let begun = Instant::now();
         let load = Load { kind: Kind::Puts, clients: 1, seconds: 1, keys: 1, value_bytes: 1 };
         while let Err(error) = etcd.load(load) {
+            etcd.cluster.all_run()?;
             anyhow::ensure!(begun.elapsed() < PATIENCE, "etcd does not serve: {error:#}");
             std::thread::sleep(Duration::from_millis(200));
         }

@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use etcd_client::{Client, KvClient};
+use etcd_client::{Client, ConnectOptions, KvClient};
 use hdrhistogram::Histogram;
 
 use crate::{Latencies, Latency, Loaded};
+
+/// No answer takes longer, unless there is none.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What `aspen-cli bench` takes, and where etcd is.
 #[derive(Args)]
@@ -70,7 +73,8 @@ impl EtcdLoad {
 /// its clients spread over all nodes, and more connections made no difference.
 async fn connect_to_leader(endpoints: &[String]) -> Result<Client> {
     for endpoint in endpoints {
-        let mut client = Client::connect([endpoint], None).await?;
+        let patience = ConnectOptions::new().with_connect_timeout(PATIENCE).with_timeout(PATIENCE);
+        let mut client = Client::connect([endpoint], Some(patience)).await?;
         let status = client.status().await?;
         let node = status.header().map(etcd_client::ResponseHeader::member_id);
         if node == Some(status.leader()) {

@@ -12,6 +12,7 @@ mod processes;
 mod report;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
@@ -105,11 +106,16 @@ struct Latency {
     p99: u64,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse() {
+fn main() -> ExitCode {
+    let done = match Cli::parse() {
         Cli::Run(run) => run.run(),
         Cli::EtcdLoad(load) => load.run(),
+    };
+    if let Err(error) = done {
+        eprintln!("aspen-compare: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
 
 impl Run {

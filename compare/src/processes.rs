@@ -1,7 +1,7 @@
 //! The servers as processes, and what they take of the machine.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result};
@@ -11,7 +11,12 @@ use procfs::process::Process;
 
 /// Processes that end with this.
 #[derive(Default)]
-pub(crate) struct Cluster(Vec<Child>);
+pub(crate) struct Cluster(Vec<Server>);
+
+struct Server {
+    process: Child,
+    folder: PathBuf,
+}
 
 impl Cluster {
     /// Starts one more server; what it prints goes to files in its folder.
@@ -22,12 +27,24 @@ impl Cluster {
         command.stderr(File::create(folder.join("stderr"))?);
         let started = command.spawn();
         let program = command.get_program().display();
-        self.0.push(started.with_context(|| format!("{program} cannot be started"))?);
+        let process = started.with_context(|| format!("{program} cannot be started"))?;
+        self.0.push(Server { process, folder: folder.to_owned() });
+        Ok(())
+    }
+
+    /// Fails with the last words of a server that has ended by itself.
+    pub(crate) fn all_run(&mut self) -> Result<()> {
+        for Server { process, folder } in &mut self.0 {
+            if let Some(status) = process.try_wait()? {
+                let words = std::fs::read_to_string(folder.join("stderr"))?;
+                anyhow::bail!("a server has ended ({status}): {}", words.trim());
+            }
+        }
         Ok(())
     }
 
     fn processes(&self) -> impl Iterator<Item = Result<Process>> {
-        self.0.iter().map(|child| Ok(Process::new(child.id().cast_signed())?))
+        self.0.iter().map(|server| Ok(Process::new(server.process.id().cast_signed())?))
     }
 
     /// CPU time of all servers so far, in microseconds.
@@ -52,10 +69,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for Server { process, .. } in &mut self.0 {
             // One that has ended already needs no more.
-            let _ = child.kill();
-            let _ = child.wait();
+            let _ = process.kill();
+            let _ = process.wait();
         }
     }
 }
