@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::processes::{Cluster, output};
+use crate::processes::{Cluster, NODES, PATIENCE, output};
 use crate::{Load, Loaded};
 
-const NODES: u16 = 3;
 const PORT: u16 = 27600;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Aspen {
     pub(crate) cluster: Cluster,

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::processes::{Cluster, output};
+use crate::processes::{Cluster, NODES, PATIENCE, output};
 use crate::{Kind, Load, Loaded};
 
-const NODES: u16 = 3;
 const CLIENT_PORT: u16 = 23790;
 const PEER_PORT: u16 = 23800;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Etcd {
     pub(crate) cluster: Cluster,

@@ -31,7 +31,7 @@ pub(crate) struct EtcdLoad {
 
 impl EtcdLoad {
     pub(crate) fn run(self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let loaded = runtime.block_on(self.load())?;
         println!("{}", serde_json::to_string(&loaded)?);
         Ok(())

@@ -122,9 +122,10 @@ impl Run {
     fn run(self) -> Result<()> {
         let folder = tempfile::Builder::new().prefix("aspen-compare-").tempdir_in(&self.data);
         let folder = folder.with_context(|| format!("--data {}", self.data.display()))?;
-        let mut report = Report::new(disk::sync_latency(folder.path())?);
+        let sync_before = disk::sync_latency(folder.path())?;
         let etcd = etcd::Etcd::start(&self.etcd, &folder.path().join("etcd"))?;
         let aspen = aspen::Aspen::start(&self.aspen, &folder.path().join("aspen"))?;
+        let (mut of_etcd, mut of_aspen) = (Vec::new(), Vec::new());
         for round in 0..self.rounds {
             for &kind in &self.loads {
                 for &clients in &self.clients {
@@ -135,12 +136,13 @@ impl Run {
                         round + 1,
                         self.rounds
                     );
-                    report.etcd.push(measure(load, &etcd.cluster, || etcd.load(load))?);
-                    report.aspen.push(measure(load, &aspen.cluster, || aspen.load(load))?);
+                    of_etcd.push(measure(load, &etcd.cluster, || etcd.load(load))?);
+                    of_aspen.push(measure(load, &aspen.cluster, || aspen.load(load))?);
                 }
             }
         }
-        report.sync_after = Some(disk::sync_latency(folder.path())?);
+        let sync_after = disk::sync_latency(folder.path())?;
+        let report = Report { sync_before, sync_after, etcd: of_etcd, aspen: of_aspen };
         if let Some(path) = &self.json {
             std::fs::write(path, serde_json::to_vec_pretty(&report)?)
                 .with_context(|| format!("--json {}", path.display()))?;

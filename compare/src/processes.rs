@@ -3,11 +3,17 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use procfs::WithCurrentSystemInfo;
 use procfs::process::Process;
+
+/// How many servers make a cluster.
+pub(crate) const NODES: u16 = 3;
+/// How long a cluster may take to serve.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Processes that end with this.
 #[derive(Default)]

@@ -12,8 +12,8 @@ use crate::{Kind, Latency};
 /// Everything that was measured.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    sync_before: SyncLatency,
-    pub(crate) sync_after: Option<SyncLatency>,
+    pub(crate) sync_before: SyncLatency,
+    pub(crate) sync_after: SyncLatency,
     pub(crate) etcd: Vec<Measured>,
     pub(crate) aspen: Vec<Measured>,
 }
@@ -50,10 +50,6 @@ const FIGURES: [Figure; 6] = [
 ];
 
 impl Report {
-    pub(crate) fn new(sync_before: SyncLatency) -> Self {
-        Self { sync_before, sync_after: None, etcd: Vec::new(), aspen: Vec::new() }
-    }
-
     /// Medians of the rounds: etcd, Aspen, and Aspen's share of etcd's.
     pub(crate) fn print(&self) {
         let loads: BTreeSet<_> = self.etcd.iter().map(|one| (one.kind, one.clients)).collect();
@@ -74,10 +70,9 @@ impl Report {
             table.add_row(row);
         }
         println!("etcd → Aspen (Aspen / etcd), medians of the rounds\n\n{table}\n");
-        for (when, sync) in [("before", Some(self.sync_before)), ("after", self.sync_after)] {
-            if let Some(SyncLatency { p50_us, p99_us }) = sync {
-                println!("fdatasync of 4 KiB, {when}: p50 {p50_us} µs, p99 {p99_us} µs");
-            }
+        for (when, sync) in [("before", self.sync_before), ("after", self.sync_after)] {
+            let SyncLatency { p50_us, p99_us } = sync;
+            println!("fdatasync of 4 KiB, {when}: p50 {p50_us} µs, p99 {p99_us} µs");
         }
     }
 }

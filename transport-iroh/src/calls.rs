@@ -207,7 +207,7 @@ impl Drop for Serving {
     }
 }
 
-/// Serves the calls of one stream until it ends, all of them in the task of their connection: a
+/// Serves the calls of one stream until it ends, all of them in the stream's own task: a
 /// task for each would be woken, moved and run by itself, and most calls only wait for the node.
 pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
     inner: &Arc<Inner>,

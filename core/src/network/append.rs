@@ -261,14 +261,14 @@ impl<R: Runtime, S: FrameSender> Outgoing<R, S> {
                 self.exhausted = true;
                 break;
             };
-            let only_commits = next.entries.is_empty() && self.last_sent == next.prev_log_id;
-            if !only_commits || self.last_sent.is_none() {
-                // What was held is told by this one.
-                self.held = None;
+            let follows = self.last_sent.is_some() && self.last_sent == next.prev_log_id;
+            // What was held until now, `next` tells as well.
+            let held = self.held.take();
+            if !follows || !next.entries.is_empty() {
                 return Some(next);
             }
-            let until = self.held.take().map(|held| held.until);
-            let until = until.unwrap_or_else(|| RaftConfig::<R>::now() + COMMIT_WAIT);
+            let until =
+                held.map_or_else(|| RaftConfig::<R>::now() + COMMIT_WAIT, |held| held.until);
             self.held = Some(Held { request: next, until });
         }
         self.held.take().map(|held| held.request)
