@@ -4,6 +4,7 @@
 //! lock            held by the running process
 //! identity.json   who lives here: node, cluster, secret key, and the format of the folder
 //! aspen.redb      the storage's database
+//! aspen.journal   its last small appends
 //! found.json      where other nodes were found, if not where the membership says
 //! sync-failed     there after a sync failed: in which boot of the machine
 //! recovering      there while `aspen-node recover` changes the folder
@@ -22,8 +23,9 @@ use aspen_transport_iroh::SecretKey;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-/// The format of the folder that this build writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+/// The format of the folder that this build writes, and the newest that it reads. In 2 the log's last
+/// entries may be in a journal; a folder of format 1 gets one.
+const FORMAT: u32 = 2;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
 const SYNC_FAILED: &str = "sync-failed";
@@ -95,6 +97,7 @@ impl DataFolder {
         }
         let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
         folder.check_syncs().map_err(error)?;
+        folder.raise_format(&identity).map_err(system)?;
         Ok(folder)
     }
 
@@ -134,9 +137,10 @@ impl DataFolder {
         let identity = Identity::read(path).map_err(error)?;
         let secret_key = identity.check(identity.node_id, &identity.cluster).map_err(error)?;
         let recovering = path.join(RECOVERING).exists();
-        let resident = Resident { node: identity.node_id, cluster: identity.cluster, recovering };
         let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
         folder.check_syncs().map_err(error)?;
+        folder.raise_format(&identity).map_err(|failed| error(failed.to_string()))?;
+        let resident = Resident { node: identity.node_id, cluster: identity.cluster, recovering };
         Ok((folder, resident))
     }
 
@@ -175,6 +179,14 @@ impl DataFolder {
     /// The system's own.
     pub fn note_failed_sync(&self) -> io::Result<()> {
         write_whole(&self.path, SYNC_FAILED, &boot())
+    }
+
+    /// Keeps older builds away from what this one is about to write.
+    fn raise_format(&self, identity: &Identity) -> io::Result<()> {
+        if identity.format == FORMAT {
+            return Ok(());
+        }
+        self.give_to(identity.node_id, &identity.cluster)
     }
 
     fn check_syncs(&self) -> Result<(), String> {
@@ -313,10 +325,21 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(IDENTITY), r#"{"format": 2, "soul": true}"#).unwrap();
-        assert!(refused(folder.path(), 1, CLUSTER).contains("its format is 2"));
+        fs::write(folder.path().join(IDENTITY), r#"{"format": 3, "soul": true}"#).unwrap();
+        assert!(refused(folder.path(), 1, CLUSTER).contains("its format is 3"));
         fs::write(folder.path().join(IDENTITY), "{").unwrap();
         assert!(refused(folder.path(), 1, CLUSTER).contains("identity.json: EOF"));
+    }
+
+    #[test]
+    fn an_older_format_is_raised_and_stays_the_same_nodes() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SecretKey::generate();
+        let older = Identity { format: 1, ..Identity::new(NodeId(1), CLUSTER, &key) };
+        older.write(folder.path()).unwrap();
+        let taken = DataFolder::take(folder.path(), NodeId(1), CLUSTER).unwrap();
+        assert_eq!(taken.secret_key().to_bytes(), key.to_bytes());
+        assert_eq!(Identity::read(folder.path()).unwrap().format, FORMAT);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Restore {
         if is_new {
             let _ = fs::remove_dir_all(&self.data_dir);
         } else {
-            for name in [storage::DATABASE, storage::UNFINISHED] {
+            for name in [storage::DATABASE, storage::UNFINISHED, storage::JOURNAL] {
                 let _ = fs::remove_file(self.data_dir.join(name));
             }
         }

@@ -153,7 +153,9 @@ pub fn node_config(id: NodeId, scenario: &Scenario) -> NodeConfig {
 
 /// A node's storage in a scenario.
 pub fn storage_config(scenario: &Scenario) -> StorageConfig {
-    StorageConfig { flush_after_entries: scenario.flush_after_entries }
+    // Short, for many epochs in a run.
+    let journal_bytes = 8 << 10;
+    StorageConfig { flush_after_entries: scenario.flush_after_entries, journal_bytes }
 }
 
 /// Records the events of one incarnation.

@@ -16,7 +16,7 @@ use openraft::storage::RaftLogStorage;
 use openraft::type_config::TypeConfigExt;
 
 /// More than the creation and the first votes take.
-const OPERATIONS: u64 = 40;
+const OPERATIONS: u64 = 80;
 
 fn open(disk: &SimDisk) -> Result<Storage<SimRuntime>, storage::OpenError> {
     storage::open(Arc::new(disk.mount()), &StorageConfig::default())

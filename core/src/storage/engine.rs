@@ -1,8 +1,9 @@
 //! One storage transaction, from its operations to its commit.
 //!
 //! The writer hands over a group of operations; they run in order inside one redb transaction,
-//! and what they changed is published once it has committed. A transaction that ends with a sync
-//! takes along what has been applied in memory, when enough of it has gathered.
+//! and what they changed is published once it has committed. A group of appends that is small goes
+//! to the journal instead. A redb transaction that ends with a sync takes along what the journal
+//! holds, and what has been applied in memory, when enough of that has gathered.
 //! Synchronous on purpose: the volume decides on which thread it runs.
 //!
 //! A transaction that fails leaves the ledger ahead of the disk. That is no harm: after the first
@@ -13,11 +14,13 @@ use std::sync::Arc;
 use redb::{Durability as RedbDurability, ReadableTableMetadata, WriteTransaction};
 
 use crate::command::SessionId;
+use crate::limits;
 use crate::machine::Machine;
 use crate::storage::applied::Cut;
 use crate::storage::encoding;
 use crate::storage::error::StorageError;
 use crate::storage::generation::{self, Generation};
+use crate::storage::journal::{self, Journal, LogRow};
 use crate::storage::shared::{Shadow, Shared};
 use crate::storage::snapshot::SnapshotEnd;
 use crate::storage::tables::{self, BytesTable, LOG, META, MachineRow, MetaTable, NumbersTable};
@@ -27,7 +30,7 @@ use crate::volume::Durability;
 /// An operation, without its callback.
 pub(crate) enum Work {
     /// Writes log entries: sealed rows under their indexes.
-    Append { rows: Vec<(u64, Vec<u8>)>, last: Option<LogId>, append: u64 },
+    Append { rows: Vec<LogRow>, last: Option<LogId>, append: u64 },
     /// Writes the vote.
     Vote(Vote),
     /// Removes the log's entries after this one.
@@ -73,17 +76,22 @@ impl Work {
 /// The storage as the running transaction sees it.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// The last log id in the database, or the last purged.
+    /// The last log id in the database and its journal, or the last purged.
     pub(crate) last: Option<LogId>,
     /// The committed log id in the database.
     pub(crate) committed: Option<LogId>,
     /// The last entry whose effects are in the database.
     pub(crate) flushed: Option<LogId>,
+    /// The rows that the database has not got yet.
+    pub(crate) journal: Journal,
+    /// The last append in the journal.
+    pub(crate) journaled: Option<u64>,
 }
 
 /// What a transaction changed, for the readers to see after its commit.
 #[derive(Default)]
 struct Changes {
+    /// The last append that the database has now.
     append: Option<u64>,
     /// How many truncations it ran.
     truncations: usize,
@@ -108,21 +116,62 @@ struct Installed {
 pub(crate) fn run(
     shared: &Shared,
     durability: Durability,
-    group: &[Work],
+    group: Vec<Work>,
 ) -> Result<(), StorageError> {
     let mut ledger = shared.ledger();
+    let flush_is_due = shared.flush_is_due(&shared.applied());
+    if !flush_is_due && fits_journal(&ledger.journal, &group) {
+        return write_journal(&mut ledger, group);
+    }
     let mut txn = shared.begin_write()?;
     if durability == Durability::Visible {
         txn.set_durability(RedbDurability::None)?;
     }
+    let takes_journal = durability == Durability::Synced && ledger.journaled.is_some();
     let mut transaction = Transaction::new(shared, &txn, &mut ledger);
-    for work in group {
+    if takes_journal {
+        transaction.take_journal()?;
+    }
+    for work in &group {
         transaction.run(work)?;
     }
     let changes = transaction.finish(durability)?;
     txn.commit()?;
+    if takes_journal {
+        ledger.journal.turn();
+    }
     publish(shared, changes);
     Ok(())
+}
+
+/// Whether a group is appends alone, and so few that the journal takes them.
+fn fits_journal(journal: &Journal, group: &[Work]) -> bool {
+    let weights = group.iter().map(|work| match work {
+        Work::Append { rows, .. } => Some(journal::weight(rows)),
+        Work::Vote(_)
+        | Work::Truncate(_)
+        | Work::Purge(_)
+        | Work::Receive(_)
+        | Work::Install { .. }
+        | Work::Flush(_) => None,
+    });
+    let weight: Option<usize> = weights.sum();
+    weight.is_some_and(|bytes| {
+        bytes <= limits::JOURNAL_GROUP_BYTES_MAX && journal.has_room_for(bytes)
+    })
+}
+
+/// Makes appends durable in the journal. Readers find them in memory until the database has them.
+fn write_journal(ledger: &mut Ledger, group: Vec<Work>) -> Result<(), StorageError> {
+    let mut gathered = Vec::new();
+    for work in group {
+        if let Work::Append { rows, last, append } = work {
+            gathered.extend(rows);
+            ledger.last = last.or(ledger.last);
+            ledger.journaled = Some(append);
+        }
+    }
+    ledger.journal.write(gathered)
 }
 
 fn publish(shared: &Shared, changes: Changes) {
@@ -185,9 +234,21 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         }
     }
 
+    /// Takes along what the journal holds, and names the epoch that begins with this commit.
+    fn take_journal(&mut self) -> Result<(), StorageError> {
+        let mut log = self.txn.open_table(LOG)?;
+        for (index, row) in self.ledger.journal.rows() {
+            log.insert(*index, row.as_slice())?;
+        }
+        self.log = Some(log);
+        self.changes.append = self.ledger.journaled.take();
+        let epoch = self.ledger.journal.next_epoch();
+        tables::put_record(self.meta()?, tables::EPOCH, &epoch)
+    }
+
     fn append(
         &mut self,
-        rows: &[(u64, Vec<u8>)],
+        rows: &[LogRow],
         last: Option<LogId>,
         append: u64,
     ) -> Result<(), StorageError> {

@@ -13,6 +13,15 @@ pub enum StorageError {
     /// redb, or the disk below it, failed.
     #[error("the database failed: {0}")]
     Database(Arc<redb::Error>),
+    /// The disk below the journal failed.
+    #[error("the journal failed: {0}")]
+    Journal(Arc<io::Error>),
+    /// A record of the journal cannot be read, and one behind it can: no crash does that.
+    #[error("the journal is damaged: record {record} cannot be read, and a later one can")]
+    JournalDamaged {
+        /// The record's number since the database last took the journal's rows.
+        record: u32,
+    },
     /// A row's checksum does not fit what the row holds.
     #[error("the row {key} of the table {table} is damaged: its checksum does not fit")]
     Damaged {
@@ -86,6 +95,13 @@ pub enum StorageError {
 impl From<StorageError> for io::Error {
     fn from(error: StorageError) -> Self {
         io::Error::other(error)
+    }
+}
+
+/// The journal is the one file that the storage itself reads and writes.
+impl From<io::Error> for StorageError {
+    fn from(error: io::Error) -> Self {
+        Self::Journal(Arc::new(error))
     }
 }
 

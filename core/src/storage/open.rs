@@ -4,6 +4,9 @@
 //! filled with its first records, closed, and only then given its name. A file that carries the
 //! name is therefore always a whole database, and one that is not means that the disk lost data:
 //! the storage refuses to open, rather than to begin anew and forget its vote.
+//!
+//! The journal is made before the database names its epoch. What the last life left in it goes into
+//! the database before anybody reads that.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,6 +25,7 @@ use crate::storage::applied::Applied;
 use crate::storage::engine::Ledger;
 use crate::storage::error::StorageError;
 use crate::storage::generation::{self, Generation};
+use crate::storage::journal::{self, Journal, LogRow};
 use crate::storage::log::LogStore;
 use crate::storage::queue::Queue;
 use crate::storage::shared::{Memory, Recovered, Shared};
@@ -37,10 +41,13 @@ use crate::volume::Volume;
 
 /// The database's name in its volume.
 pub const DATABASE: &str = "aspen.redb";
+/// The journal's name in its volume.
+pub const JOURNAL: &str = "aspen.journal";
 /// The name of a database that is being created.
 pub const UNFINISHED: &str = "aspen.redb.new";
 
 const FIRST_GENERATION: u64 = 1;
+const FIRST_EPOCH: u64 = 1;
 
 /// Why a storage cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +71,9 @@ pub enum OpenError {
         /// What is missing.
         reason: &'static str,
     },
+    /// The database has a journal, and the volume has none.
+    #[error("{JOURNAL} is gone: the last entries of the log may have been in it")]
+    JournalGone,
     /// Reading what the database holds, or writing its first records, failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -79,7 +89,8 @@ pub fn open<R: Runtime, V: Volume>(
     config: &StorageConfig,
 ) -> Result<Storage<R>, OpenError> {
     let (database, repaired) = open_database(&*volume)?;
-    let recovered = recover(&database)?;
+    let journal = open_journal(&*volume, &database, config.journal_bytes)?;
+    let recovered = recover(&database, journal)?;
     let shared = Arc::new(Shared::new(database, recovered, config, repaired));
     let (sender, receiver) = RaftConfig::<R>::mpsc(limits::STORAGE_QUEUE_OPS_MAX);
     let queue = Queue(sender);
@@ -149,20 +160,74 @@ fn write_first_records(database: &Database) -> Result<(), StorageError> {
     Ok(txn.commit()?)
 }
 
-/// Reads what memory needs to know.
-fn recover(database: &Database) -> Result<Recovered, OpenError> {
+/// Opens the journal at the beginning of an epoch, with all that it held in the database.
+fn open_journal<V: Volume>(
+    volume: &V,
+    database: &Database,
+    bytes: u64,
+) -> Result<Journal, OpenError> {
+    let Some(epoch) = read_epoch(database)? else {
+        // A new database, or one of a build that had no journal.
+        let file = on_volume("creating", JOURNAL, volume.create(JOURNAL))?;
+        on_volume("preparing", JOURNAL, journal::prepare(&file, bytes))?;
+        on_volume("syncing the folder of", JOURNAL, volume.sync_folder())?;
+        write_epoch(database, FIRST_EPOCH, &[])?;
+        return Ok(Journal::new(Box::new(file), FIRST_EPOCH)?);
+    };
+    let file = on_volume("opening", JOURNAL, volume.open(JOURNAL))?;
+    let file = file.ok_or(OpenError::JournalGone)?;
+    let rows = journal::read(&file, epoch)?;
+    if rows.is_empty() {
+        return Ok(Journal::new(Box::new(file), epoch)?);
+    }
+    write_epoch(database, epoch + 1, &rows)?;
+    Ok(Journal::new(Box::new(file), epoch + 1)?)
+}
+
+/// The journal's epoch, if the database has a journal.
+fn read_epoch(database: &Database) -> Result<Option<u64>, OpenError> {
     let txn = database.begin_read().map_err(StorageError::from)?;
+    Ok(tables::record(&open_records(&txn)?, tables::EPOCH)?)
+}
+
+/// Begins an epoch, with what the one before has left.
+fn write_epoch(database: &Database, epoch: u64, rows: &[LogRow]) -> Result<(), StorageError> {
+    let txn = database.begin_write()?;
+    let mut log = txn.open_table(LOG)?;
+    for (index, row) in rows {
+        let last = log.last()?.map(|(last, _)| last.value());
+        if let Some(last) = last.filter(|last| last + 1 != *index) {
+            return Err(StorageError::Gap { index: *index, last });
+        }
+        log.insert(*index, row.as_slice())?;
+    }
+    drop(log);
+    tables::put_record(&mut txn.open_table(META)?, tables::EPOCH, &epoch)?;
+    Ok(txn.commit()?)
+}
+
+/// The table of records, which every database of ours has.
+fn open_records(
+    txn: &ReadTransaction,
+) -> Result<ReadOnlyTable<&'static str, &'static [u8]>, OpenError> {
     let foreign = |_| OpenError::Foreign { reason: "it has no table of ours" };
-    let meta = txn.open_table(META).map_err(foreign)?;
+    txn.open_table(META).map_err(foreign)
+}
+
+/// Reads what memory needs to know.
+fn recover(database: &Database, journal: Journal) -> Result<Recovered, OpenError> {
+    let txn = database.begin_read().map_err(StorageError::from)?;
+    let meta = open_records(&txn)?;
     let machine: Option<MachineRow> = tables::record(&meta, tables::MACHINE)?;
     let machine = machine.ok_or(OpenError::Foreign { reason: "it has no state machine" })?;
-    Ok(recover_records(&txn, &meta, &machine)?)
+    Ok(recover_records(&txn, &meta, &machine, journal)?)
 }
 
 fn recover_records(
     txn: &ReadTransaction,
     meta: &ReadOnlyTable<&'static str, &'static [u8]>,
     machine: &MachineRow,
+    journal: Journal,
 ) -> Result<Recovered, StorageError> {
     let tail = recover_tail(txn, meta)?;
     let sessions = txn.open_table(Generation::named(machine.generation).sessions())?;
@@ -173,7 +238,8 @@ fn recover_records(
         generation::load_machine(&sessions, &SnapshotEnd::of(machine, 0, 0))?,
     );
     let committed = tables::record(meta, tables::COMMITTED)?.flatten();
-    let ledger = Ledger { last: tail.last(), committed, flushed: machine.applied };
+    let (last, flushed) = (tail.last(), machine.applied);
+    let ledger = Ledger { last, committed, flushed, journal, journaled: None };
     let generations = generations(txn)?;
     let memory = Memory {
         tail,

@@ -1,6 +1,6 @@
 //! The tables of the one database file, and the rows that stand in them.
 //!
-//! `log` and `meta` are there once. The state machine's rows live in a numbered **generation** of
+//! `log` and `meta` are there once. The log's last rows may still be in the journal alone. The state machine's rows live in a numbered **generation** of
 //! two tables; the record [`MachineRow`] in `meta` names the current number. A snapshot is
 //! received into a new generation and takes effect when that one record changes; what no record
 //! names is dropped.
@@ -31,6 +31,8 @@ pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 pub(crate) const VOTE: &str = "vote";
 /// The last log id known to be committed.
 pub(crate) const COMMITTED: &str = "committed";
+/// The journal's epoch.
+pub(crate) const EPOCH: &str = "epoch";
 /// The last log id purged.
 pub(crate) const PURGED: &str = "purged";
 /// The state machine's [`MachineRow`].

@@ -3,8 +3,7 @@
 //! It drains the queue in order and runs what it found as transactions. Operations that ask for
 //! a sync share one, and so does what stands behind them in the queue: it would wait for that sync
 //! anyway. Parts of snapshots at the queue's head need no sync and get a transaction that is
-//! visible at once and durable with the next synced one; so what survives a crash is always a
-//! prefix of what was done. A truncation waits for the operation that takes it along, and lets
+//! visible at once and durable with the database's next synced one. A truncation waits for the operation that takes it along, and lets
 //! those pass that do not touch the log. Callbacks fire after the transaction, from this task, so
 //! that a node that was killed in between reports nothing.
 //!
@@ -94,7 +93,7 @@ impl<R: Runtime, V: Volume> Writer<R, V> {
             group.into_iter().map(|operation| (operation.work, operation.answer)).unzip();
         let result = match self.shared.check() {
             Ok(()) => {
-                self.transact(durability, move |shared| engine::run(shared, durability, &works))
+                self.transact(durability, move |shared| engine::run(shared, durability, works))
                     .await
             }
             Err(failure) => Err(failure),

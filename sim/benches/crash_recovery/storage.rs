@@ -26,6 +26,8 @@ use crate::report::{Failed, Failing, Report};
 
 /// Few enough for many flushes in a life, also in the appends that are not waited for.
 const FLUSH_AFTER_ENTRIES: u64 = 16;
+/// Few enough for many epochs in a life.
+const JOURNAL_BYTES: u64 = 6 << 10;
 
 /// Runs the cycles.
 pub(crate) fn run(cycles: u64, seed: u64, lying_disk: bool) -> Report {
@@ -147,7 +149,8 @@ async fn recover(disk: &SimDisk, random: &mut ChaCha8Rng) -> Result<(Model, bool
 }
 
 fn open(volume: SimVolume) -> Result<Storage<SimRuntime>, String> {
-    let config = StorageConfig { flush_after_entries: FLUSH_AFTER_ENTRIES };
+    let config =
+        StorageConfig { flush_after_entries: FLUSH_AFTER_ENTRIES, journal_bytes: JOURNAL_BYTES };
     storage::open(Arc::new(volume), &config).map_err(|error| error.to_string())
 }
 

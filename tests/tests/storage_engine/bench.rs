@@ -9,7 +9,7 @@ use aspen_core::command::{Command, Proposal, SessionId, SessionStamp};
 use aspen_core::storage::{
     self, LogStore, StateMachine, Storage, StorageConfig, StorageError, Store,
 };
-use aspen_core::types::{CommittedLeaderId, Entry, LogId};
+use aspen_core::types::{CommittedLeaderId, Entry, LogId, Vote};
 use aspen_core::volume::{Durability, Job};
 use aspen_core::{LogTime, RaftConfig, Volume};
 use aspen_tests::file_volume::FileVolume;
@@ -26,7 +26,8 @@ pub(crate) type Config = RaftConfig<SimRuntime>;
 
 /// How many applied entries a storage of these tests gathers before an append takes them along.
 pub(crate) const FLUSH_AFTER: u64 = 10;
-const CONFIG: StorageConfig = StorageConfig { flush_after_entries: FLUSH_AFTER };
+pub(crate) const CONFIG: StorageConfig =
+    StorageConfig { flush_after_entries: FLUSH_AFTER, journal_bytes: 4 << 10 };
 
 /// A file volume that writes down what it ran, and that can be held and made to refuse.
 pub(crate) struct Watched {
@@ -131,6 +132,11 @@ impl Bench {
         receiver.await.unwrap()
     }
 
+    /// Makes durable what is only visible yet: a vote goes to the database, not to the journal.
+    pub(crate) async fn sync_database(&mut self) {
+        self.log.save_vote(&Vote::new(1, 1.into())).await.unwrap();
+    }
+
     /// Applies, and waits until it is visible.
     pub(crate) async fn apply(&mut self, entries: Vec<Entry>) -> std::io::Result<()> {
         let entries = entries.into_iter().map(|entry| Ok((entry, None)));
@@ -165,12 +171,19 @@ impl Bench {
         Config::sleep(Duration::from_secs(1)).await;
     }
 
-    /// The names of the tables in the file, as a crash at this moment would leave them.
-    pub(crate) fn tables(&self) -> Vec<String> {
-        use redb::{ReadableDatabase, TableHandle};
+    /// The database without its journal, as a crash at this moment would leave it, and where the
+    /// copy is.
+    pub(crate) fn copied_database(&self) -> (TempDir, redb::Database) {
         let folder = tempfile::tempdir().unwrap();
         copy(self.folder.path(), folder.path());
         let database = redb::Database::open(folder.path().join(storage::DATABASE)).unwrap();
+        (folder, database)
+    }
+
+    /// The names of the tables in the file, as a crash at this moment would leave them.
+    pub(crate) fn tables(&self) -> Vec<String> {
+        use redb::{ReadableDatabase, TableHandle};
+        let (_copy, database) = self.copied_database();
         let txn = database.begin_read().unwrap();
         txn.list_tables().unwrap().map(|table| table.name().to_owned()).collect()
     }

@@ -9,6 +9,7 @@
 mod bench;
 mod failure;
 mod group_commit;
+mod journal;
 mod model;
 mod reads;
 mod recovery;
