@@ -1,6 +1,6 @@
 //! `aspen-node`: reads its settings, runs the node, and ends with it; or runs one of its commands.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use aspen_node::commands::{CommandLine, Refusal};
 use aspen_node::settings::{self, one_line};
 use aspen_node::{RunningNode, Settings};
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -37,11 +38,9 @@ fn main() -> ExitCode {
     // A command that ends by itself says all there is to say when it ends.
     let logged = if line.runs_nodes() { LOGGED } else { "off" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logged));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    logs.with_ansi(std::io::stderr().is_terminal()).init();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(threads()).enable_all().build();
-    let ended = match runtime {
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    logs.with_ansi(io::stderr().is_terminal()).init();
+    let ended = match runtime() {
         Ok(runtime) => runtime.block_on(act(line)),
         Err(error) => Err(error.into()),
     };
@@ -52,11 +51,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Half of the machine's: the storage has a thread of its own, and to wake one thread from another
-/// costs more than most of what a node does at a time.
-fn threads() -> usize {
-    let all = std::thread::available_parallelism().map_or(1, NonZero::get);
-    (all / 2).max(1)
+/// A thread for every two cores: the storage has one of its own, and to wake one thread from
+/// another costs more than most of what a node does at a time.
+fn runtime() -> io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = match cores / 2 {
+        0 | 1 => Builder::new_current_thread(),
+        threads => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(threads);
+            builder
+        }
+    };
+    builder.enable_all().build()
 }
 
 /// A node touches little of each of the many places where its memory is: with huge pages it held
@@ -69,7 +76,7 @@ fn take_small_pages() {
 
 fn fail(code: u8, reason: &str) -> ExitCode {
     // Where even this cannot be written, the exit code has to do.
-    let _ = writeln!(std::io::stderr(), "aspen-node: {reason}");
+    let _ = writeln!(io::stderr(), "aspen-node: {reason}");
     code.into()
 }
 
@@ -86,7 +93,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let node = RunningNode::start(settings).await?;
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     writeln!(out, "node {}", settings.node.id)?;
     writeln!(out, "address {}", node.address())?;
     writeln!(out, "ticket {}", node.ticket())?;
