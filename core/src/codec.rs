@@ -74,6 +74,11 @@ pub enum Request<R: Runtime> {
     Client(ClientRequest),
     /// An operator's request, its own or forwarded by a follower.
     Control(ControlRequest),
+    /// A leader asks whether a later term is known.
+    Confirm {
+        /// The leader's term.
+        term: u64,
+    },
 }
 
 /// The response of a call.
@@ -90,6 +95,8 @@ pub enum Response<R: Runtime> {
     Client(ClientResponse),
     /// To `Control`.
     Control(ControlResponse),
+    /// To `Confirm`: whether no later term is stored.
+    Confirmed(bool),
 }
 
 /// The first frame of a stream: what the stream is for.

@@ -5,11 +5,12 @@
 //! that meets a storage error stops and stays stopped ([`Node::stopped`]); whoever runs it decides
 //! when to start it again.
 //!
-//! The files: `client` serves the data plane, `control` the control plane, `backup` a copy of the
+//! The files: `client` serves the data plane, `confirm` says when a read is fresh, `control` the control plane, `backup` a copy of the
 //! state machine, `peer` what other nodes send; `measures` says what an operator wants to know.
 
 mod backup;
 mod client;
+mod confirm;
 mod control;
 mod measures;
 mod peer;
@@ -124,6 +125,7 @@ struct Inner<R: Runtime, T: Transport, SM: Machine<R>> {
     failure: OnceLock<String>,
     /// The membership whose addresses the transport knows.
     learned: Mutex<Option<LogId>>,
+    rounds: confirm::Rounds<R>,
 }
 
 impl<R: Runtime, T: Transport, SM: Machine<R>> Clone for Node<R, T, SM> {
@@ -161,7 +163,8 @@ where
             .map_err(|error| StartError(error.to_string()))?;
         let failure = OnceLock::new();
         let learned = Mutex::default();
-        let inner = Inner { config, raft, transport, store, failure, learned };
+        let rounds = confirm::Rounds::default();
+        let inner = Inner { config, raft, transport, store, failure, learned, rounds };
         let node = Self { inner: Arc::new(inner) };
         // The tasks end with the process: a node never outlives its endpoint.
         drop(R::spawn(node.clone().serve()));

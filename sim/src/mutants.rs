@@ -26,6 +26,8 @@ pub enum Mutant {
     AckBeforeSync,
     /// A node answers linearizable reads from what it has applied, without asking a quorum.
     SkipReadIndex,
+    /// A leader answers linearizable reads as if every other node had confirmed it.
+    ConfirmAlone,
     /// A request that stands in the log twice, because its client tried again, is applied twice.
     ApplyTwice,
     /// Entries that conflict with the leader's are not removed.
@@ -36,10 +38,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 6] = [
+    pub const ALL: [Mutant; 7] = [
         Mutant::ForgetVote,
         Mutant::AckBeforeSync,
         Mutant::SkipReadIndex,
+        Mutant::ConfirmAlone,
         Mutant::ApplyTwice,
         Mutant::KeepConflict,
         Mutant::LeakState,
@@ -51,6 +54,7 @@ impl Mutant {
             Mutant::ForgetVote => "forget-vote",
             Mutant::AckBeforeSync => "ack-before-sync",
             Mutant::SkipReadIndex => "skip-read-index",
+            Mutant::ConfirmAlone => "confirm-alone",
             Mutant::ApplyTwice => "apply-twice",
             Mutant::KeepConflict => "keep-conflict",
             Mutant::LeakState => "leak-state",
@@ -65,6 +69,7 @@ impl Mutant {
                 "appends are acknowledged before the sync; found by durable-log"
             }
             Mutant::SkipReadIndex => "reads skip the ReadIndex round; found by linearizability",
+            Mutant::ConfirmAlone => "leaders confirm themselves; found by linearizability",
             Mutant::ApplyTwice => {
                 "a retried request is applied twice; found by session-exactly-once"
             }

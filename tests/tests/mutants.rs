@@ -19,11 +19,17 @@ struct Plant {
 
 const SEEDS: u64 = 12;
 
-const PLANTS: [Plant; 5] = [
+const PLANTS: [Plant; 6] = [
     Plant { mutant: Mutant::ForgetVote, chaos: "crash", property: "vote-monotonic", found_min: 4 },
     Plant { mutant: Mutant::AckBeforeSync, chaos: "crash", property: "durable-log", found_min: 2 },
     Plant {
         mutant: Mutant::SkipReadIndex,
+        chaos: "partition",
+        property: "linearizability",
+        found_min: 1,
+    },
+    Plant {
+        mutant: Mutant::ConfirmAlone,
         chaos: "partition",
         property: "linearizability",
         found_min: 1,

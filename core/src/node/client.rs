@@ -1,4 +1,4 @@
-//! The data plane: writes through the log, reads by ReadIndex, one hop to the leader.
+//! The data plane: writes through the log, reads confirmed by a quorum, one hop to the leader.
 
 use openraft::ReadPolicy;
 use openraft::async_runtime::Select2;
@@ -115,8 +115,10 @@ where
             return Ok(());
         }
         let lease = self.inner.config.lease_reads;
+        if !lease && self.is_confirmed().await {
+            return Ok(());
+        }
         let policy = if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
-        // Reads that wait together share one round of heartbeats: openraft sees to that.
         match self.inner.raft.ensure_linearizable(policy).await {
             Ok(_read_log_id) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {

@@ -36,6 +36,7 @@ where
             ),
             Request::Client(client) => Response::Client(self.serve_client(client).await),
             Request::Control(control) => Response::Control(self.serve_control(control).await),
+            Request::Confirm { term } => Response::Confirmed(self.confirms(term)),
         };
         codec::encode::<Response<R>>(&response).map_err(refused)
     }

@@ -94,6 +94,11 @@ impl<R: Runtime> Store<R> {
         self.shared.applied().last()
     }
 
+    /// The last term that this node has voted in, durably. It never falls.
+    pub fn term(&self) -> u64 {
+        self.shared.memory().vote.map_or(0, |vote| vote.leader_id.term)
+    }
+
     /// The log's time: the largest that an applied proposal carried.
     pub fn log_time(&self) -> LogTime {
         self.shared.applied().machine().log_time()

@@ -1,10 +1,11 @@
-//! A bug of the node's front: linearizable reads are forged into stale ones as they come in.
+//! Bugs of the node's front: linearizable reads are forged into stale ones as they come in, or what
+//! a leader asks the others before it answers one is answered without asking them.
 
 use std::sync::Arc;
 
 use aspen_core::NodeId;
 use aspen_core::api::{ClientBody, Consistency};
-use aspen_core::codec::{self, Request};
+use aspen_core::codec::{self, Request, Response};
 use aspen_core::transport::{Handler, Lane, Transport, TransportError};
 use aspen_transport_sim::SimRuntime;
 use aspen_transport_sim::network::SimTransport;
@@ -33,13 +34,12 @@ impl Transport for MutantTransport {
         self.inner.learn(node, address);
     }
 
-    fn call(
-        &self,
-        to: NodeId,
-        lane: Lane,
-        request: Bytes,
-    ) -> impl Future<Output = Result<Bytes, TransportError>> + Send {
-        self.inner.call(to, lane, request)
+    async fn call(&self, to: NodeId, lane: Lane, request: Bytes) -> Result<Bytes, TransportError> {
+        if self.mutant == Some(Mutant::ConfirmAlone) && asks_to_confirm(&request) {
+            let answer = codec::encode(&Response::<SimRuntime>::Confirmed(true));
+            return Ok(answer.expect("an answer of a few bytes"));
+        }
+        self.inner.call(to, lane, request).await
     }
 
     fn open(
@@ -79,6 +79,10 @@ impl<H: Handler<MutantTransport>> Handler<SimTransport> for Forging<H> {
     ) -> impl Future<Output = ()> + Send {
         self.handler.stream(lane, sender, receiver)
     }
+}
+
+fn asks_to_confirm(request: &[u8]) -> bool {
+    matches!(codec::decode::<Request<SimRuntime>>(request), Ok(Request::Confirm { .. }))
 }
 
 fn forge(request: &[u8]) -> Option<Bytes> {

@@ -55,6 +55,7 @@ fn request_text(request: &Request<Rt>) -> String {
         }
         Request::Client(client) => format!("client {:?}", client.body),
         Request::Control(control) => format!("control {:?}", control.body),
+        Request::Confirm { term } => format!("confirm T{term}?"),
     }
 }
 
@@ -68,6 +69,8 @@ fn response_text(response: &Response<Rt>) -> String {
         Response::TransferLeader(result) => format!("transfer answer: {result:?}"),
         Response::Client(client) => format!("client answer {client:?}"),
         Response::Control(control) => format!("control answer {control:?}"),
+        Response::Confirmed(true) => "confirmed".to_owned(),
+        Response::Confirmed(false) => "not confirmed: a later term is known".to_owned(),
     }
 }
 

@@ -1,0 +1,187 @@
+//! Linearizable reads: a quorum confirms, after they came in, that this node still leads.
+//!
+//! This is ReadIndex (Ongaro's thesis, section 6.4), asked of the nodes' storages instead of their
+//! consensus loops. A leader that has applied an entry of its own term has applied every write that
+//! was acknowledged before: an earlier leader's, because its log has them in front of that entry,
+//! and its own, because it applies before it acknowledges. So what it has applied is fresh enough
+//! unless there is a later leader already. A later leader was elected by a quorum that had stored
+//! its term, and stored terms never fall: of any quorum that is asked after the read came in, one
+//! node at least would tell.
+//!
+//! Which members are a quorum, openraft's metrics say. They may be one membership behind what the
+//! consensus loop knows, and no more: a membership is appended in another turn of that loop than
+//! the one before it is committed in, and each turn tells its metrics. The quorums of two that follow
+//! one another always meet.
+//!
+//! Where this way does not lead to a quorum, openraft's own is taken, which also knows why.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use openraft::ServerState;
+use openraft::alias::OneshotSenderOf;
+use openraft::async_runtime::OneshotSender;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::type_config::TypeConfigExt;
+
+use super::{Machine, Node};
+use crate::codec::{self, Request, Response};
+use crate::runtime::Runtime;
+use crate::transport::{Lane, Transport};
+use crate::types::{NodeId, RaftConfig};
+
+/// Rounds of confirmation, one at a time: who comes in during one waits for the next.
+pub(super) struct Rounds<R: Runtime>(Mutex<State<R>>);
+
+struct State<R: Runtime> {
+    running: bool,
+    waiting: Vec<OneshotSenderOf<RaftConfig<R>, bool>>,
+}
+
+impl<R: Runtime> Default for Rounds<R> {
+    fn default() -> Self {
+        Self(Mutex::new(State { running: false, waiting: Vec::new() }))
+    }
+}
+
+impl<R: Runtime> Rounds<R> {
+    /// Waits for the next round; says whether somebody has to run it.
+    fn join(&self, waiter: OneshotSenderOf<RaftConfig<R>, bool>) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.push(waiter);
+        !std::mem::replace(&mut state.running, true)
+    }
+
+    /// Who waits for the round that begins now. With nobody, the rounds end.
+    fn begin(&self) -> Vec<OneshotSenderOf<RaftConfig<R>, bool>> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = std::mem::take(&mut state.waiting);
+        state.running = !waiting.is_empty();
+        waiting
+    }
+}
+
+/// What this node takes itself for when a round begins.
+struct Leadership {
+    term: u64,
+    /// The voters; two sets of them during a change of the membership.
+    voters: Vec<BTreeSet<NodeId>>,
+    /// Nodes that have answered lately: others are not asked again and again.
+    alive: BTreeSet<NodeId>,
+}
+
+impl Leadership {
+    fn is_quorum(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        self.voters.iter().all(|voters| voters.intersection(nodes).count() * 2 > voters.len())
+    }
+}
+
+impl<R, T, SM> Node<R, T, SM>
+where
+    R: Runtime,
+    T: Transport,
+    SM: Machine<R>,
+{
+    /// Whether a quorum confirms from now on that what is applied here is fresh. `false` says
+    /// nothing.
+    pub(super) async fn is_confirmed(&self) -> bool {
+        let (sender, confirmed) = RaftConfig::<R>::oneshot();
+        if self.inner.rounds.join(sender) {
+            drop(R::spawn(self.clone().run_rounds()));
+        }
+        confirmed.await.unwrap_or(false)
+    }
+
+    async fn run_rounds(self) {
+        loop {
+            let waiting = self.inner.rounds.begin();
+            if waiting.is_empty() {
+                return;
+            }
+            let round = R::timeout(self.inner.config.heartbeat, self.round());
+            let confirmed = round.await.unwrap_or(false);
+            for waiter in waiting {
+                // Whoever waited may have given up.
+                let _ = waiter.send(confirmed);
+            }
+        }
+    }
+
+    async fn round(&self) -> bool {
+        let Some(leadership) = self.leadership() else { return false };
+        let request = Request::<R>::Confirm { term: leadership.term };
+        let Ok(frame) = codec::encode(&request) else { return false };
+        let id = self.inner.config.id;
+        let others = leadership.alive.iter().filter(|node| **node != id);
+        let asked = others.map(|node| self.ask(*node, frame.clone()));
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let mut confirmed = BTreeSet::new();
+        if self.confirms(leadership.term) {
+            confirmed.insert(id);
+        }
+        while !leadership.is_quorum(&confirmed) {
+            match asked.next().await {
+                Some(answer) => confirmed.extend(answer),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether this node has stored no term after this one.
+    pub(super) fn confirms(&self, term: u64) -> bool {
+        self.inner.store.term() <= term
+    }
+
+    /// What there is to be confirmed, if this node leads and has applied an entry of its term.
+    fn leadership(&self) -> Option<Leadership> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let term = metrics.current_term;
+        let applied = self.inner.store.applied()?;
+        if metrics.state != ServerState::Leader || applied.leader_id.term != term {
+            return None;
+        }
+        let (now, patience) = (RaftConfig::<R>::now(), 2 * self.inner.config.election_max);
+        let answered = metrics.heartbeat.iter().flatten();
+        let alive = answered.filter(|(_, at)| at.is_some_and(|at| *at + patience >= now));
+        let alive = alive.map(|(node, _)| *node).collect();
+        let voters = metrics.membership_config.membership().get_joint_config().clone();
+        Some(Leadership { term, voters, alive })
+    }
+
+    /// Asks another node; gives it back if it confirms.
+    async fn ask(&self, node: NodeId, frame: Bytes) -> Option<NodeId> {
+        let answer = self.inner.transport.call(node, Lane::Control, frame).await.ok()?;
+        let confirmed = matches!(codec::decode(&answer), Ok(Response::<R>::Confirmed(true)));
+        confirmed.then_some(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    #[test]
+    fn during_a_change_both_memberships_must_confirm() {
+        let leadership = |voters: &[&[u64]]| {
+            let voters = voters.iter().map(|ids| nodes(ids)).collect();
+            Leadership { term: 1, voters, alive: BTreeSet::new() }
+        };
+        let three = leadership(&[&[1, 2, 3]]);
+        assert!(three.is_quorum(&nodes(&[1, 3])));
+        assert!(!three.is_quorum(&nodes(&[1, 4, 5])), "others do not count");
+        let four = leadership(&[&[1, 2, 3, 4]]);
+        assert!(!four.is_quorum(&nodes(&[1, 2])), "half is no quorum");
+        let joint = leadership(&[&[1, 2, 3], &[3, 4, 5]]);
+        assert!(joint.is_quorum(&nodes(&[2, 3, 4])));
+        assert!(!joint.is_quorum(&nodes(&[1, 2, 3])));
+    }
+}
