@@ -9,9 +9,9 @@
 //! node at least would tell.
 //!
 //! Which members are a quorum, openraft's metrics say. They may be one membership behind what the
-//! consensus loop knows, and no more: a membership is appended in another turn of that loop than
-//! the one before it is committed in, and each turn tells its metrics. The quorums of two that follow
-//! one another always meet.
+//! consensus loop knows, and no more. A membership is only appended when the one before it is
+//! committed, each turn of the loop begins by telling its metrics, and no turn appends one, sees it
+//! committed and appends the next. The quorums of two memberships that follow one another meet.
 //!
 //! Where this way does not lead to a quorum, openraft's own is taken, which also knows why.
 
@@ -69,7 +69,7 @@ struct Leadership {
     term: u64,
     /// The voters; two sets of them during a change of the membership.
     voters: Vec<BTreeSet<NodeId>>,
-    /// Nodes that have answered lately: others are not asked again and again.
+    /// Those of them that have answered lately: others are not asked again and again.
     alive: BTreeSet<NodeId>,
 }
 
@@ -146,10 +146,12 @@ where
             return None;
         }
         let (now, patience) = (RaftConfig::<R>::now(), 2 * self.inner.config.election_max);
+        let voters = metrics.membership_config.membership().get_joint_config().clone();
         let answered = metrics.heartbeat.iter().flatten();
         let alive = answered.filter(|(_, at)| at.is_some_and(|at| *at + patience >= now));
-        let alive = alive.map(|(node, _)| *node).collect();
-        let voters = metrics.membership_config.membership().get_joint_config().clone();
+        let alive = alive.map(|(node, _)| *node);
+        let alive = alive.filter(|node| voters.iter().any(|voters| voters.contains(node)));
+        let alive = alive.collect();
         Some(Leadership { term, voters, alive })
     }
 

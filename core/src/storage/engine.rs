@@ -144,7 +144,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Whether a group is appends alone, and so few that the journal takes them.
+/// Whether a group is appends alone, of some rows and not too many for the journal.
 fn fits_journal(journal: &Journal, group: &[Work]) -> bool {
     let weights = group.iter().map(|work| match work {
         Work::Append { rows, .. } => Some(journal::weight(rows)),
@@ -157,7 +157,7 @@ fn fits_journal(journal: &Journal, group: &[Work]) -> bool {
     });
     let weight: Option<usize> = weights.sum();
     weight.is_some_and(|bytes| {
-        bytes <= limits::JOURNAL_GROUP_BYTES_MAX && journal.has_room_for(bytes)
+        (1..=limits::JOURNAL_GROUP_BYTES_MAX).contains(&bytes) && journal.has_room_for(bytes)
     })
 }
 
