@@ -63,7 +63,7 @@ pub const FLUSH_AFTER_ENTRIES: u64 = 16_384;
 /// How many bytes of applied rows, sessions included, gather in memory before an append takes them
 /// to the disk.
 pub const MEMTABLE_BYTES_MAX: usize = 4 << 20;
-/// The journal's length, unless a storage is configured otherwise: some thousand small appends.
+/// The journal's length, unless a storage is configured otherwise: a thousand small appends.
 pub const JOURNAL_BYTES: u64 = 512 << 10;
 /// Longest group of appends that goes to the journal; longer ones go to the database at once.
 pub const JOURNAL_GROUP_BYTES_MAX: usize = 64 << 10;

@@ -84,7 +84,8 @@ impl NodeConfig {
             enable_pre_vote: Some(true),
             // A leader sends entries while its own copy is still on its way to the disk. One that
             // restarts as the leader of its old term may have lost entries that followers hold,
-            // and would put others of the same term in their place: it must be elected anew.
+            // and would put others of the same term in their place: it must be elected anew. Reads
+            // (`confirm`) rely on that, too: what it had acknowledged, it may not have applied yet.
             enable_leader_restore: Some(false),
             max_payload_entries: limits::APPEND_ENTRIES_MAX as u64,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries),

@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aspen_core::NodeId;
 use aspen_transport_iroh::SecretKey;
@@ -139,7 +140,6 @@ impl DataFolder {
         let recovering = path.join(RECOVERING).exists();
         let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
         folder.check_syncs().map_err(error)?;
-        folder.raise_format(&identity).map_err(|failed| error(failed.to_string()))?;
         let resident = Resident { node: identity.node_id, cluster: identity.cluster, recovering };
         Ok((folder, resident))
     }
@@ -173,12 +173,15 @@ impl DataFolder {
         &self.secret_key
     }
 
-    /// Notes that a sync failed, as well as that is possible on a disk that fails.
+    /// Notes whether a sync failed, as well as that is possible on a disk that fails.
     ///
     /// # Errors
     /// The system's own.
-    pub fn note_failed_sync(&self) -> io::Result<()> {
-        write_whole(&self.path, SYNC_FAILED, &boot())
+    pub fn note_syncs(&self, failed: &AtomicBool) -> io::Result<()> {
+        if failed.load(Ordering::Relaxed) {
+            write_whole(&self.path, SYNC_FAILED, &boot())?;
+        }
+        Ok(())
     }
 
     /// Keeps older builds away from what this one is about to write.
@@ -346,7 +349,9 @@ mod tests {
     fn after_a_failed_sync_it_takes_a_reboot() {
         let folder = tempfile::tempdir().unwrap();
         let taken = DataFolder::take(folder.path(), NodeId(1), CLUSTER).unwrap();
-        taken.note_failed_sync().unwrap();
+        taken.note_syncs(&AtomicBool::new(false)).unwrap();
+        assert!(!folder.path().join(SYNC_FAILED).exists());
+        taken.note_syncs(&AtomicBool::new(true)).unwrap();
         drop(taken);
         assert!(refused(folder.path(), 1, CLUSTER).contains("reboot the machine"));
         fs::write(folder.path().join(SYNC_FAILED), "\"an earlier boot\"").unwrap();

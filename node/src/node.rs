@@ -10,7 +10,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -90,7 +90,11 @@ impl RunningNode {
         let opened = tokio::task::spawn_blocking(move || {
             storage::open::<TokioRuntime, _>(Arc::new(volume), &StorageConfig::default())
         });
-        let opened = opened.await?.with_context(|| format!("data folder {}", path.display()))?;
+        let opened = opened.await?;
+        if opened.is_err() {
+            note_syncs(&folder, &sync_failed);
+        }
+        let opened = opened.with_context(|| format!("data folder {}", path.display()))?;
         let (log, machine, store) = (opened.log, opened.machine, opened.store);
         let config = settings.node.clone();
         let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
@@ -151,11 +155,7 @@ impl RunningNode {
     /// Waits until the node has stopped by itself, and says why.
     pub async fn stopped(&self) -> String {
         let reason = self.raft.stopped().await;
-        if self.sync_failed.load(Ordering::Relaxed)
-            && let Err(error) = self.folder.note_failed_sync()
-        {
-            tracing::error!(%error, "the failed sync could not be noted");
-        }
+        note_syncs(&self.folder, &self.sync_failed);
         reason
     }
 
@@ -185,6 +185,7 @@ impl RunningNode {
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the storage was not closed cleanly");
         }
+        note_syncs(&self.folder, &self.sync_failed);
         self.transport.close().await;
     }
 
@@ -199,6 +200,12 @@ impl RunningNode {
                 tokio::time::sleep(LOOK).await;
             }
         }
+    }
+}
+
+fn note_syncs(folder: &DataFolder, failed: &AtomicBool) {
+    if let Err(error) = folder.note_syncs(failed) {
+        tracing::error!(%error, "the failed sync could not be noted");
     }
 }
 

@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use aspen_core::NodeId;
@@ -66,15 +65,18 @@ impl Recover {
         let sync_failed = volume.sync_failed();
         let place = || format!("data folder {}", self.data_dir.display());
         let opened = storage::open(Arc::new(volume), &StorageConfig::default());
-        let mut storage: Storage<TokioRuntime> = opened.with_context(place)?;
-        let done = self.recover(&folder, &resident, &mut storage, &cluster).await;
-        if done.is_err() {
-            // What is in the way is said already; after it, nothing is to be made durable.
-            let _ = storage.store.close().await;
-        }
-        if sync_failed.load(Ordering::Relaxed) {
-            folder.note_failed_sync().context("the failed sync could not be noted")?;
-        }
+        let done = match opened.with_context(place) {
+            Ok(mut storage) => {
+                let done = self.recover(&folder, &resident, &mut storage, &cluster).await;
+                if done.is_err() {
+                    // What is in the way is said already; after it, nothing is to be made durable.
+                    let _ = storage.store.close().await;
+                }
+                done
+            }
+            Err(error) => Err(error.into()),
+        };
+        folder.note_syncs(&sync_failed).context("the failed sync could not be noted")?;
         done
     }
 

@@ -27,7 +27,7 @@ pub struct FolderVolume {
     observer: SyncObserver,
 }
 
-/// Hears how long each sync of the database took.
+/// Hears how long each sync of the storage took: of its database, and of its journal.
 pub type SyncObserver = Arc<dyn Fn(Duration) + Send + Sync>;
 
 impl FolderVolume {
@@ -48,7 +48,7 @@ impl FolderVolume {
         Ok(Self { folder: folder.to_owned(), transactions, sync_failed, observer })
     }
 
-    /// Tells how long each sync of the database takes.
+    /// Tells how long each sync of the storage takes.
     #[must_use]
     pub fn observed_by(self, observer: SyncObserver) -> Self {
         Self { observer, ..self }

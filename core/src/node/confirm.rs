@@ -3,7 +3,8 @@
 //! This is ReadIndex (Ongaro's thesis, section 6.4), asked of the nodes' storages instead of their
 //! consensus loops. A leader that has applied an entry of its own term has applied every write that
 //! was acknowledged before: an earlier leader's, because its log has them in front of that entry,
-//! and its own, because it applies before it acknowledges. So what it has applied is fresh enough
+//! and its own, because it applies before it acknowledges (and does not lead on in the same term when it
+//! has restarted: `enable_leader_restore` is off). So what it has applied is fresh enough
 //! unless there is a later leader already. A later leader was elected by a quorum that had stored
 //! its term, and stored terms never fall: of any quorum that is asked after the read came in, one
 //! node at least would tell.
@@ -16,10 +17,11 @@
 //! Where this way does not lead to a quorum, openraft's own is taken, which also knows why.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use openraft::ServerState;
 use openraft::alias::OneshotSenderOf;
@@ -39,27 +41,53 @@ pub(super) struct Rounds<R: Runtime>(Mutex<State<R>>);
 struct State<R: Runtime> {
     running: bool,
     waiting: Vec<OneshotSenderOf<RaftConfig<R>, bool>>,
+    /// While no round runs.
+    asked: Asked,
+}
+
+/// Who was asked and has not answered yet. A node that is slow is not asked again meanwhile.
+#[derive(Default)]
+struct Asked {
+    /// The number of the last round.
+    round: u64,
+    nodes: BTreeSet<NodeId>,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+}
+
+struct Answer {
+    node: NodeId,
+    round: u64,
+    confirmed: bool,
 }
 
 impl<R: Runtime> Default for Rounds<R> {
     fn default() -> Self {
-        Self(Mutex::new(State { running: false, waiting: Vec::new() }))
+        let (running, waiting, asked) = (false, Vec::new(), Asked::default());
+        Self(Mutex::new(State { running, waiting, asked }))
     }
 }
 
 impl<R: Runtime> Rounds<R> {
-    /// Waits for the next round; says whether somebody has to run it.
-    fn join(&self, waiter: OneshotSenderOf<RaftConfig<R>, bool>) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next round. Where none runs, the caller has to run it.
+    fn join(&self, waiter: OneshotSenderOf<RaftConfig<R>, bool>) -> Option<Asked> {
+        let mut state = self.lock();
         state.waiting.push(waiter);
-        !std::mem::replace(&mut state.running, true)
+        let runs = std::mem::replace(&mut state.running, true);
+        (!runs).then(|| std::mem::take(&mut state.asked))
     }
 
     /// Who waits for the round that begins now. With nobody, the rounds end.
-    fn begin(&self) -> Vec<OneshotSenderOf<RaftConfig<R>, bool>> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn begin(&self, asked: &mut Asked) -> Vec<OneshotSenderOf<RaftConfig<R>, bool>> {
+        let mut state = self.lock();
         let waiting = std::mem::take(&mut state.waiting);
-        state.running = !waiting.is_empty();
+        if waiting.is_empty() {
+            state.running = false;
+            state.asked = std::mem::take(asked);
+        }
         waiting
     }
 }
@@ -89,19 +117,19 @@ where
     /// nothing.
     pub(super) async fn is_confirmed(&self) -> bool {
         let (sender, confirmed) = RaftConfig::<R>::oneshot();
-        if self.inner.rounds.join(sender) {
-            drop(R::spawn(self.clone().run_rounds()));
+        if let Some(asked) = self.inner.rounds.join(sender) {
+            drop(R::spawn(self.clone().run_rounds(asked)));
         }
         confirmed.await.unwrap_or(false)
     }
 
-    async fn run_rounds(self) {
+    async fn run_rounds(self, mut asked: Asked) {
         loop {
-            let waiting = self.inner.rounds.begin();
+            let waiting = self.inner.rounds.begin(&mut asked);
             if waiting.is_empty() {
                 return;
             }
-            let round = R::timeout(self.inner.config.heartbeat, self.round());
+            let round = R::timeout(self.inner.config.heartbeat, self.round(&mut asked));
             let confirmed = round.await.unwrap_or(false);
             for waiter in waiting {
                 // Whoever waited may have given up.
@@ -110,25 +138,47 @@ where
         }
     }
 
-    async fn round(&self) -> bool {
+    async fn round(&self, asked: &mut Asked) -> bool {
         let Some(leadership) = self.leadership() else { return false };
         let request = Request::<R>::Confirm { term: leadership.term };
         let Ok(frame) = codec::encode(&request) else { return false };
         let id = self.inner.config.id;
-        let others = leadership.alive.iter().filter(|node| **node != id);
-        let asked = others.map(|node| self.ask(*node, frame.clone()));
-        let mut asked: FuturesUnordered<_> = asked.collect();
+        asked.round += 1;
+        for node in leadership.alive.iter().filter(|node| **node != id) {
+            self.ask(*node, &frame, asked);
+        }
         let mut confirmed = BTreeSet::new();
         if self.confirms(leadership.term) {
             confirmed.insert(id);
         }
         while !leadership.is_quorum(&confirmed) {
-            match asked.next().await {
-                Some(answer) => confirmed.extend(answer),
-                None => return false,
+            let Some(answer) = asked.answers.next().await else { return false };
+            asked.nodes.remove(&answer.node);
+            if answer.round < asked.round {
+                // It tells of a moment before this round began.
+                self.ask(answer.node, &frame, asked);
+            } else if answer.confirmed {
+                confirmed.insert(answer.node);
             }
         }
         true
+    }
+
+    /// Asks another node in this round, unless it owes an answer.
+    fn ask(&self, node: NodeId, frame: &Bytes, asked: &mut Asked) {
+        if !asked.nodes.insert(node) {
+            return;
+        }
+        let (transport, frame, round) = (self.inner.transport.clone(), frame.clone(), asked.round);
+        let patience = self.inner.config.heartbeat;
+        asked.answers.push(Box::pin(async move {
+            let call = R::timeout(patience, transport.call(node, Lane::Control, frame)).await;
+            let answer = call.ok().and_then(Result::ok);
+            let confirmed = answer.is_some_and(|answer| {
+                matches!(codec::decode(&answer), Ok(Response::<R>::Confirmed(true)))
+            });
+            Answer { node, round, confirmed }
+        }));
     }
 
     /// Whether this node has stored no term after this one.
@@ -138,10 +188,11 @@ where
 
     /// What there is to be confirmed, if this node leads and has applied an entry of its term.
     fn leadership(&self) -> Option<Leadership> {
+        // Before the metrics are held, which the consensus loop may be about to tell anew.
+        let applied = self.inner.store.applied()?;
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let term = metrics.current_term;
-        let applied = self.inner.store.applied()?;
         if metrics.state != ServerState::Leader || applied.leader_id.term != term {
             return None;
         }
@@ -153,13 +204,6 @@ where
         let alive = alive.filter(|node| voters.iter().any(|voters| voters.contains(node)));
         let alive = alive.collect();
         Some(Leadership { term, voters, alive })
-    }
-
-    /// Asks another node; gives it back if it confirms.
-    async fn ask(&self, node: NodeId, frame: Bytes) -> Option<NodeId> {
-        let answer = self.inner.transport.call(node, Lane::Control, frame).await.ok()?;
-        let confirmed = matches!(codec::decode(&answer), Ok(Response::<R>::Confirmed(true)));
-        confirmed.then_some(node)
     }
 }
 

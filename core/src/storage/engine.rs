@@ -242,8 +242,8 @@ impl<'txn, 'ledger> Transaction<'txn, 'ledger> {
         }
         self.log = Some(log);
         self.changes.append = self.ledger.journaled.take();
-        let epoch = self.ledger.journal.next_epoch();
-        tables::put_record(self.meta()?, tables::EPOCH, &epoch)
+        let next = self.ledger.journal.next_epoch();
+        tables::put_record(self.meta()?, tables::JOURNAL, &next)
     }
 
     fn append(

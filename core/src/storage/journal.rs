@@ -18,11 +18,14 @@
 //! stand there is never a mark: what somebody chooses to store cannot be taken for a record.
 //!
 //! Each record is synced before the next one is written. So a crash tears the last one alone, which
-//! nobody was told of; a record that cannot be read and has a readable one behind it is damage.
+//! nobody was told of; a record that cannot be read and has a readable one behind it is damage. This
+//! leans on disks that do not harm a sector's neighbours when they lose power in a write, as all logs do that
+//! are packed tighter than a disk's largest sector. A last record that rots cannot be told from a torn one.
 
 use std::io;
 
 use redb::StorageBackend;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::digest::RowHash;
 use crate::storage::encoding::{self, SEAL_BYTES};
@@ -41,12 +44,20 @@ const ROW_HEAD_BYTES: usize = 12;
 /// A row of the log: its index, and the sealed entry.
 pub(crate) type LogRow = (u64, Vec<u8>);
 
+/// What the database knows of its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JournalRow {
+    /// The current epoch.
+    pub(crate) epoch: u64,
+    /// The file's length. One of another length is not the file that the records were written to.
+    pub(crate) bytes: u64,
+}
+
 /// The file, and what the database does not have yet of it.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: Box<dyn StorageBackend>,
-    sectors: usize,
-    epoch: u64,
+    row: JournalRow,
     /// How many records this epoch has.
     records: u32,
     /// Where the next record begins, in sectors.
@@ -56,17 +67,14 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// The journal in a file, at the beginning of an epoch.
-    ///
-    /// # Errors
-    /// The file's.
-    pub(crate) fn new(file: Box<dyn StorageBackend>, epoch: u64) -> Result<Self, StorageError> {
-        let sectors = file.len()? as usize / SECTOR_BYTES;
-        Ok(Self { file, sectors, epoch, records: 0, next: 0, rows: Vec::new() })
+    pub(crate) fn new(file: Box<dyn StorageBackend>, row: JournalRow) -> Self {
+        Self { file, row, records: 0, next: 0, rows: Vec::new() }
     }
 
     /// Whether rows of this [`weight`] fit into what is left of the file.
     pub(crate) fn has_room_for(&self, weight: usize) -> bool {
-        self.next + (HEAD_BYTES + SEAL_BYTES + weight).div_ceil(SHARE_BYTES) <= self.sectors
+        self.next + (HEAD_BYTES + SEAL_BYTES + weight).div_ceil(SHARE_BYTES)
+            <= self.row.bytes as usize / SECTOR_BYTES
     }
 
     /// Writes rows as one record and syncs it. They must fit.
@@ -74,7 +82,7 @@ impl Journal {
     /// # Errors
     /// The file's.
     pub(crate) fn write(&mut self, rows: Vec<LogRow>) -> Result<(), StorageError> {
-        let sectors = into_sectors(&record(self.epoch, self.records, &rows));
+        let sectors = into_sectors(&record(self.row.epoch, self.records, &rows));
         self.file.write((self.next * SECTOR_BYTES) as u64, &sectors)?;
         self.file.sync_data()?;
         self.next += sectors.len() / SECTOR_BYTES;
@@ -88,14 +96,14 @@ impl Journal {
         &self.rows
     }
 
-    /// The epoch after this one.
-    pub(crate) fn next_epoch(&self) -> u64 {
-        self.epoch + 1
+    /// The journal at the beginning of the epoch after this one.
+    pub(crate) fn next_epoch(&self) -> JournalRow {
+        JournalRow { epoch: self.row.epoch + 1, ..self.row }
     }
 
     /// Begins the next epoch: the database has the rows of this one.
     pub(crate) fn turn(&mut self) {
-        self.epoch = self.next_epoch();
+        self.row = self.next_epoch();
         (self.records, self.next) = (0, 0);
         self.rows.clear();
     }
@@ -239,7 +247,8 @@ mod tests {
         }
 
         fn journal(&self, epoch: u64) -> Journal {
-            Journal::new(Box::new(self.clone()), epoch).unwrap()
+            let bytes = self.len().unwrap();
+            Journal::new(Box::new(self.clone()), JournalRow { epoch, bytes })
         }
 
         fn bytes(&self) -> Vec<u8> {

@@ -25,7 +25,7 @@ use crate::storage::applied::Applied;
 use crate::storage::engine::Ledger;
 use crate::storage::error::StorageError;
 use crate::storage::generation::{self, Generation};
-use crate::storage::journal::{self, Journal, LogRow};
+use crate::storage::journal::{self, Journal, JournalRow, LogRow};
 use crate::storage::log::LogStore;
 use crate::storage::queue::Queue;
 use crate::storage::shared::{Memory, Recovered, Shared};
@@ -71,9 +71,20 @@ pub enum OpenError {
         /// What is missing.
         reason: &'static str,
     },
-    /// The database has a journal, and the volume has none.
-    #[error("{JOURNAL} is gone: the last entries of the log may have been in it")]
-    JournalGone,
+    /// The database has a journal, and the volume has none, or another.
+    #[error(
+        "{JOURNAL} is {found}, expected the one of {expected} bytes that belongs to {DATABASE}: the \
+         last entries of the log may be in it"
+    )]
+    JournalLost {
+        /// What is there.
+        found: String,
+        /// Its length, in bytes.
+        expected: u64,
+    },
+    /// The volume has a journal and no database.
+    #[error("{DATABASE} is gone: {JOURNAL}, which belongs to it, is there")]
+    DatabaseLost,
     /// Reading what the database holds, or writing its first records, failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -117,6 +128,10 @@ fn open_database<V: Volume>(volume: &V) -> Result<(Database, bool), OpenError> {
     let backend = match on_volume("opening", DATABASE, volume.open(DATABASE))? {
         Some(backend) => backend,
         None => {
+            // The database is there before its journal is made.
+            if on_volume("opening", JOURNAL, volume.open(JOURNAL))?.is_some() {
+                return Err(OpenError::DatabaseLost);
+            }
             create(volume)?;
             let created = on_volume("opening", DATABASE, volume.open(DATABASE))?;
             created.ok_or(OpenError::Foreign { reason: "it vanished after its creation" })?
@@ -166,32 +181,40 @@ fn open_journal<V: Volume>(
     database: &Database,
     bytes: u64,
 ) -> Result<Journal, OpenError> {
-    let Some(epoch) = read_epoch(database)? else {
+    let Some(row) = read_journal_row(database)? else {
         // A new database, or one of a build that had no journal.
         let file = on_volume("creating", JOURNAL, volume.create(JOURNAL))?;
         on_volume("preparing", JOURNAL, journal::prepare(&file, bytes))?;
         on_volume("syncing the folder of", JOURNAL, volume.sync_folder())?;
-        write_epoch(database, FIRST_EPOCH, &[])?;
-        return Ok(Journal::new(Box::new(file), FIRST_EPOCH)?);
+        let row = JournalRow { epoch: FIRST_EPOCH, bytes };
+        begin_epoch(database, row, &[])?;
+        return Ok(Journal::new(Box::new(file), row));
     };
+    let lost = |found| OpenError::JournalLost { found, expected: row.bytes };
     let file = on_volume("opening", JOURNAL, volume.open(JOURNAL))?;
-    let file = file.ok_or(OpenError::JournalGone)?;
-    let rows = journal::read(&file, epoch)?;
-    if rows.is_empty() {
-        return Ok(Journal::new(Box::new(file), epoch)?);
+    let file = file.ok_or_else(|| lost("gone".to_owned()))?;
+    let found = on_volume("measuring", JOURNAL, file.len())?;
+    if found != row.bytes {
+        return Err(lost(format!("{found} bytes long")));
     }
-    write_epoch(database, epoch + 1, &rows)?;
-    Ok(Journal::new(Box::new(file), epoch + 1)?)
+    let rows = journal::read(&file, row.epoch)?;
+    let mut journal = Journal::new(Box::new(file), row);
+    if rows.is_empty() {
+        return Ok(journal);
+    }
+    begin_epoch(database, journal.next_epoch(), &rows)?;
+    journal.turn();
+    Ok(journal)
 }
 
-/// The journal's epoch, if the database has a journal.
-fn read_epoch(database: &Database) -> Result<Option<u64>, OpenError> {
+/// What the database knows of its journal, if it has one.
+fn read_journal_row(database: &Database) -> Result<Option<JournalRow>, OpenError> {
     let txn = database.begin_read().map_err(StorageError::from)?;
-    Ok(tables::record(&open_records(&txn)?, tables::EPOCH)?)
+    Ok(tables::record(&open_records(&txn)?, tables::JOURNAL)?)
 }
 
 /// Begins an epoch, with what the one before has left.
-fn write_epoch(database: &Database, epoch: u64, rows: &[LogRow]) -> Result<(), StorageError> {
+fn begin_epoch(database: &Database, row: JournalRow, rows: &[LogRow]) -> Result<(), StorageError> {
     let txn = database.begin_write()?;
     let mut log = txn.open_table(LOG)?;
     for (index, row) in rows {
@@ -202,7 +225,7 @@ fn write_epoch(database: &Database, epoch: u64, rows: &[LogRow]) -> Result<(), S
         log.insert(*index, row.as_slice())?;
     }
     drop(log);
-    tables::put_record(&mut txn.open_table(META)?, tables::EPOCH, &epoch)?;
+    tables::put_record(&mut txn.open_table(META)?, tables::JOURNAL, &row)?;
     Ok(txn.commit()?)
 }
 

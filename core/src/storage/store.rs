@@ -94,7 +94,8 @@ impl<R: Runtime> Store<R> {
         self.shared.applied().last()
     }
 
-    /// The last term that this node has voted in, durably. It never falls.
+    /// The term of the vote that is stored, durably: one of its own, or the one for a leader that it
+    /// follows. It never falls.
     pub fn term(&self) -> u64 {
         self.shared.memory().vote.map_or(0, |vote| vote.leader_id.term)
     }

@@ -31,8 +31,8 @@ pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 pub(crate) const VOTE: &str = "vote";
 /// The last log id known to be committed.
 pub(crate) const COMMITTED: &str = "committed";
-/// The journal's epoch.
-pub(crate) const EPOCH: &str = "epoch";
+/// The journal's [`JournalRow`](crate::storage::journal::JournalRow).
+pub(crate) const JOURNAL: &str = "journal";
 /// The last log id purged.
 pub(crate) const PURGED: &str = "purged";
 /// The state machine's [`MachineRow`].

@@ -95,7 +95,7 @@ impl Tail {
         self.evict();
     }
 
-    /// Drops what comes after `last`; the database still has it.
+    /// Drops what comes after `last`; the disk still has it.
     pub(crate) fn truncate_after(&mut self, last: Option<LogId>) {
         self.unremoved.push_back(last.map(|last| last.index));
         let end = last.map_or(0, |last| last.index + 1);

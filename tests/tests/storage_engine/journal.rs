@@ -97,8 +97,28 @@ fn a_journal_that_is_gone_is_refused() {
         fs::remove_file(bench.folder.path().join(storage::JOURNAL)).unwrap();
         let volume = Arc::new(FileVolume::new(bench.folder.path()));
         let opened = storage::open::<SimRuntime, _>(volume, &CONFIG);
-        assert!(matches!(opened.err(), Some(OpenError::JournalGone)));
+        assert!(matches!(opened.err(), Some(OpenError::JournalLost { .. })));
         assert!(!bench.folder.path().join(storage::JOURNAL).exists(), "nothing was written");
+
+        fs::write(bench.folder.path().join(storage::JOURNAL), b"").unwrap();
+        let volume = Arc::new(FileVolume::new(bench.folder.path()));
+        let opened = storage::open::<SimRuntime, _>(volume, &CONFIG);
+        let error = opened.err().unwrap().to_string();
+        assert!(error.contains("aspen.journal is 0 bytes long, expected the one of 4096 bytes"));
+    });
+}
+
+#[test]
+fn a_journal_without_its_database_is_kept() {
+    simulate(|| async {
+        let mut bench = Bench::new();
+        bench.append(blanks(1, 1..6)).await.unwrap();
+        bench.store.close().await.unwrap();
+        fs::remove_file(bench.folder.path().join(storage::DATABASE)).unwrap();
+        let volume = Arc::new(FileVolume::new(bench.folder.path()));
+        let opened = storage::open::<SimRuntime, _>(volume, &CONFIG);
+        assert!(matches!(opened.err(), Some(OpenError::DatabaseLost)));
+        assert!(!bench.folder.path().join(storage::DATABASE).exists(), "nothing was written");
     });
 }
 
@@ -112,7 +132,7 @@ fn a_database_of_a_build_without_a_journal_gets_one() {
         fs::remove_file(folder.path().join(storage::JOURNAL)).unwrap();
         let database = Database::open(folder.path().join(storage::DATABASE)).unwrap();
         let txn = database.begin_write().unwrap();
-        assert!(txn.open_table(META).unwrap().remove("epoch").unwrap().is_some());
+        assert!(txn.open_table(META).unwrap().remove("journal").unwrap().is_some());
         txn.commit().unwrap();
         drop(database);
 
