@@ -21,6 +21,12 @@ fn in_database(bench: &Bench) -> BTreeSet<u64> {
     log.range::<u64>(..).unwrap().map(|row| row.unwrap().0.value()).collect()
 }
 
+/// Why its folder cannot be opened.
+fn refused(bench: &Bench) -> OpenError {
+    let volume = Arc::new(FileVolume::new(bench.folder.path()));
+    storage::open::<SimRuntime, _>(volume, &CONFIG).err().expect("it is refused")
+}
+
 #[test]
 fn a_small_append_goes_to_the_journal_and_the_database_takes_it_along() {
     simulate(|| async {
@@ -95,15 +101,11 @@ fn a_journal_that_is_gone_is_refused() {
         bench.append(blanks(1, 1..6)).await.unwrap();
         bench.store.close().await.unwrap();
         fs::remove_file(bench.folder.path().join(storage::JOURNAL)).unwrap();
-        let volume = Arc::new(FileVolume::new(bench.folder.path()));
-        let opened = storage::open::<SimRuntime, _>(volume, &CONFIG);
-        assert!(matches!(opened.err(), Some(OpenError::JournalLost { .. })));
+        assert!(matches!(refused(&bench), OpenError::JournalLost { .. }));
         assert!(!bench.folder.path().join(storage::JOURNAL).exists(), "nothing was written");
 
         fs::write(bench.folder.path().join(storage::JOURNAL), b"").unwrap();
-        let volume = Arc::new(FileVolume::new(bench.folder.path()));
-        let opened = storage::open::<SimRuntime, _>(volume, &CONFIG);
-        let error = opened.err().unwrap().to_string();
+        let error = refused(&bench).to_string();
         assert!(error.contains("aspen.journal is 0 bytes long, expected the one of 4096 bytes"));
     });
 }
@@ -115,9 +117,7 @@ fn a_journal_without_its_database_is_kept() {
         bench.append(blanks(1, 1..6)).await.unwrap();
         bench.store.close().await.unwrap();
         fs::remove_file(bench.folder.path().join(storage::DATABASE)).unwrap();
-        let volume = Arc::new(FileVolume::new(bench.folder.path()));
-        let opened = storage::open::<SimRuntime, _>(volume, &CONFIG);
-        assert!(matches!(opened.err(), Some(OpenError::DatabaseLost)));
+        assert!(matches!(refused(&bench), OpenError::DatabaseLost));
         assert!(!bench.folder.path().join(storage::DATABASE).exists(), "nothing was written");
     });
 }
