@@ -5,8 +5,9 @@
 //! that meets a storage error stops and stays stopped ([`Node::stopped`]); whoever runs it decides
 //! when to start it again.
 //!
-//! The files: `client` serves the data plane, `confirm` says when a read is fresh, `control` the control plane, `backup` a copy of the
-//! state machine, `peer` what other nodes send; `measures` says what an operator wants to know.
+//! The files: `client` serves the data plane, `confirm` says when a read is fresh, `control` serves the
+//! control plane, `backup` a copy of the state machine, `peer` what other nodes send; `measures` says
+//! what an operator wants to know.
 
 mod backup;
 mod client;

@@ -1,8 +1,7 @@
 //! The third seam: files, and the place where a storage transaction runs.
 //!
 //! redb, and the journal beside it, read and write through the [`StorageBackend`]s that a volume hands
-//! out. The volume also
-//! decides **where** a transaction runs ([`Volume::run`]): production gives it to the storage
+//! out. The volume also decides **where** a transaction runs ([`Volume::run`]): production gives it to the storage
 //! thread; the simulated disk holds it in flight for the time that its sync takes and then runs
 //! it inline, so that a power failure can land in the middle of it. That is a property of the
 //! disk, which is why it is here and not in `Runtime`.

@@ -138,9 +138,9 @@ impl DataFolder {
         let identity = Identity::read(path).map_err(error)?;
         let secret_key = identity.check(identity.node_id, &identity.cluster).map_err(error)?;
         let recovering = path.join(RECOVERING).exists();
+        let resident = Resident { node: identity.node_id, cluster: identity.cluster, recovering };
         let folder = Self { path: path.to_owned(), secret_key, _lock: lock };
         folder.check_syncs().map_err(error)?;
-        let resident = Resident { node: identity.node_id, cluster: identity.cluster, recovering };
         Ok((folder, resident))
     }
 

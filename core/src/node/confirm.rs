@@ -3,8 +3,8 @@
 //! This is ReadIndex (Ongaro's thesis, section 6.4), asked of the nodes' storages instead of their
 //! consensus loops. A leader that has applied an entry of its own term has applied every write that
 //! was acknowledged before: an earlier leader's, because its log has them in front of that entry,
-//! and its own, because it applies before it acknowledges (and does not lead on in the same term when it
-//! has restarted: `enable_leader_restore` is off). So what it has applied is fresh enough
+//! and its own, because it applies before it acknowledges (and does not lead on in the same term
+//! when it has restarted: `enable_leader_restore` is off). So what it has applied is fresh enough
 //! unless there is a later leader already. A later leader was elected by a quorum that had stored
 //! its term, and stored terms never fall: of any quorum that is asked after the read came in, one
 //! node at least would tell.

@@ -119,8 +119,7 @@ pub(crate) fn run(
     group: Vec<Work>,
 ) -> Result<(), StorageError> {
     let mut ledger = shared.ledger();
-    let flush_is_due = shared.flush_is_due(&shared.applied());
-    if !flush_is_due && fits_journal(&ledger.journal, &group) {
+    if fits_journal(&ledger.journal, &group) && !shared.flush_is_due(&shared.applied()) {
         return write_journal(&mut ledger, group);
     }
     let mut txn = shared.begin_write()?;

@@ -19,8 +19,9 @@
 //!
 //! Each record is synced before the next one is written. So a crash tears the last one alone, which
 //! nobody was told of; a record that cannot be read and has a readable one behind it is damage. This
-//! leans on disks that do not harm a sector's neighbours when they lose power in a write, as all logs do that
-//! are packed tighter than a disk's largest sector. A last record that rots cannot be told from a torn one.
+//! leans on disks that do not harm a sector's neighbours when they lose power in a write, as all
+//! logs do that are packed tighter than a disk's largest sector. A last record that rots cannot be
+//! told from a torn one.
 
 use std::io;
 

@@ -1,9 +1,9 @@
 //! The tables of the one database file, and the rows that stand in them.
 //!
-//! `log` and `meta` are there once. The log's last rows may still be in the journal alone. The state machine's rows live in a numbered **generation** of
-//! two tables; the record [`MachineRow`] in `meta` names the current number. A snapshot is
-//! received into a new generation and takes effect when that one record changes; what no record
-//! names is dropped.
+//! `log` and `meta` are there once. The log's last rows may still be in the journal alone. The state
+//! machine's rows live in a numbered **generation** of two tables; the record [`MachineRow`] in `meta`
+//! names the current number. A snapshot is received into a new generation and takes effect when
+//! that one record changes; what no record names is dropped.
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, TableHandle};
 use serde::de::DeserializeOwned;

@@ -3,9 +3,9 @@
 //! It drains the queue in order and runs what it found as transactions. Operations that ask for
 //! a sync share one, and so does what stands behind them in the queue: it would wait for that sync
 //! anyway. Parts of snapshots at the queue's head need no sync and get a transaction that is
-//! visible at once and durable with the database's next synced one. A truncation waits for the operation that takes it along, and lets
-//! those pass that do not touch the log. Callbacks fire after the transaction, from this task, so
-//! that a node that was killed in between reports nothing.
+//! visible at once and durable with the database's next synced one. A truncation waits for the
+//! operation that takes it along, and lets those pass that do not touch the log. Callbacks fire after
+//! the transaction, from this task, so that a node that was killed in between reports nothing.
 //!
 //! Between transactions it clears away generations that nothing names, slice by slice.
 
