@@ -242,7 +242,12 @@ pub async fn serve(listener: TcpListener, source: Source, timings: &Timings) -> 
     let calls = timings.calls.clone();
     registry.register_with_unit("call", "Calls between nodes and clients", Unit::Seconds, calls);
     let syncs = timings.syncs.clone();
-    registry.register_with_unit("sync", "Syncs of the database", Unit::Seconds, syncs);
+    registry.register_with_unit(
+        "sync",
+        "Syncs of the database and its journal",
+        Unit::Seconds,
+        syncs,
+    );
     let snapshot = Mutex::new((None, Instant::now()));
     registry.register_collector(Box::new(Observed { source: source.clone(), snapshot }));
     let served = Arc::new(Served { registry, source });
