@@ -10,8 +10,7 @@ use aspen_core::limits::{OPEN_TIMEOUT, STREAMS_MAX};
 use aspen_core::transport::{Handler, Lane, Transport, TransportError};
 use bytes::Bytes;
 use iroh::endpoint::{
-    AckFrequencyConfig, Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream,
-    VarInt, presets,
+    Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt, presets,
 };
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey};
 use irpc::rpc::RemoteSender;
@@ -33,10 +32,6 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// A connection on which nothing is said says this often in an idle timeout that it is there.
 const KEEP_ALIVES_PER_IDLE_TIMEOUT: u32 = 4;
-
-/// So many packets may come before their receipt is said in a packet of its own. Nearly always an
-/// answer goes back before that and says it.
-const PACKETS_PER_RECEIPT: u32 = 16;
 
 /// How an endpoint is bound.
 #[derive(Clone, Debug)]
@@ -66,13 +61,10 @@ impl Settings {
     fn quic(&self) -> Result<QuicTransportConfig, BindError> {
         let idle = IdleTimeout::try_from(self.idle_timeout);
         let idle = idle.map_err(|error| BindError(format!("the idle timeout: {error}")))?;
-        let mut receipts = AckFrequencyConfig::default();
-        receipts.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_RECEIPT));
         let keep_alive = self.idle_timeout / KEEP_ALIVES_PER_IDLE_TIMEOUT;
         Ok(QuicTransportConfig::builder()
             .max_idle_timeout(Some(idle))
             .keep_alive_interval(keep_alive)
-            .ack_frequency_config(Some(receipts))
             .default_path_max_idle_timeout(self.idle_timeout)
             .default_path_keep_alive_interval(keep_alive)
             .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))

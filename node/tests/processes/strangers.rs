@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::harness::bare::abandon_all_paths;
 use crate::harness::running::Running;
 use crate::harness::{Cluster, PATIENCE, Place, client_of};
 use aspen_core::NodeId;
@@ -299,6 +300,25 @@ async fn clients_that_misbehave_harm_themselves_alone() {
     before.iter().for_each(Before::assert_bounded);
     running.answers(200).await;
     drop(held);
+    end_well(cluster, running, &before).await;
+}
+
+/// noq 1.4 breaks down over a connection without a path if it is to ask for fewer receipts, and
+/// takes the process along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_who_abandon_their_paths_cost_their_connections_alone() {
+    let cluster = start().await;
+    let running = Running::start(&cluster).await;
+    running.answers(500).await;
+    let before = Before::look(&cluster);
+    let mut strangers = JoinSet::new();
+    for victim in before.iter().map(|before| &before.victim) {
+        for protocol in [b"aspen/1/client".as_slice(), b"aspen/1/control"] {
+            strangers.spawn(abandon_all_paths(victim.socket(), protocol, PATIENCE));
+        }
+    }
+    strangers.join_all().await;
+    assert_served(&cluster).await;
     end_well(cluster, running, &before).await;
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
+pub(crate) mod bare;
 pub(crate) mod running;
 pub(crate) mod secluded;
 
