@@ -14,9 +14,12 @@
 //! committed, each turn of the loop begins by telling its metrics, and no turn appends one, sees it
 //! committed and appends the next. The quorums of two memberships that follow one another meet.
 //!
-//! Where this way does not lead to a quorum, openraft's own is taken, which also knows why.
+//! No more nodes are asked than a quorum needs, those first that confirmed last; the others when an
+//! answer is long in coming or is no. Where this way does not lead to a quorum, openraft's own is
+//! taken, which also knows why.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -45,6 +48,9 @@ struct State<R: Runtime> {
     asked: Asked,
 }
 
+/// An answer is long in coming when it takes this share of a heartbeat's interval.
+const LONG: u32 = 32;
+
 /// Who was asked and has not answered yet. A node that is slow is not asked again meanwhile.
 #[derive(Default)]
 struct Asked {
@@ -52,6 +58,18 @@ struct Asked {
     round: u64,
     nodes: BTreeSet<NodeId>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// The last round that each node confirmed.
+    confirmed: BTreeMap<NodeId, u64>,
+}
+
+impl Asked {
+    /// In the order in which nodes are asked: last those that owe an answer, first those that
+    /// confirmed last.
+    fn order(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+        let confirmed = |node: &NodeId| self.confirmed.get(node).copied().unwrap_or(0);
+        nodes.sort_by_key(|node| (self.nodes.contains(node), Reverse(confirmed(node)), *node));
+        nodes
+    }
 }
 
 struct Answer {
@@ -105,6 +123,13 @@ impl Leadership {
     fn is_quorum(&self, nodes: &BTreeSet<NodeId>) -> bool {
         self.voters.iter().all(|voters| voters.intersection(nodes).count() * 2 > voters.len())
     }
+
+    /// How many of these, in this order, are a quorum together with `id`; all, if they are none.
+    fn enough(&self, id: NodeId, others: &[NodeId]) -> usize {
+        let quorum = (0..others.len())
+            .find(|count| self.is_quorum(&others[..*count].iter().copied().chain([id]).collect()));
+        quorum.unwrap_or(others.len())
+    }
 }
 
 impl<R, T, SM> Node<R, T, SM>
@@ -144,21 +169,40 @@ where
         let Ok(frame) = codec::encode(&request) else { return false };
         let id = self.inner.config.id;
         asked.round += 1;
-        for node in leadership.alive.iter().filter(|node| **node != id) {
-            self.ask(*node, &frame, asked);
-        }
+        let others = leadership.alive.iter().copied().filter(|node| *node != id).collect();
+        let mut first = asked.order(others);
+        let mut rest = first.split_off(leadership.enough(id, &first));
+        first.into_iter().for_each(|node| self.ask(node, &frame, asked));
         let mut confirmed = BTreeSet::new();
         if self.confirms(leadership.term) {
             confirmed.insert(id);
         }
         while !leadership.is_quorum(&confirmed) {
-            let Some(answer) = asked.answers.next().await else { return false };
-            asked.nodes.remove(&answer.node);
-            if answer.round < asked.round {
-                // It tells of a moment before this round began.
-                self.ask(answer.node, &frame, asked);
-            } else if answer.confirmed {
-                confirmed.insert(answer.node);
+            let answer = if rest.is_empty() {
+                asked.answers.next().await
+            } else {
+                let long = self.inner.config.heartbeat / LONG;
+                R::timeout(long, asked.answers.next()).await.unwrap_or(None)
+            };
+            if let Some(answer) = &answer {
+                asked.nodes.remove(&answer.node);
+            }
+            match answer {
+                Some(Answer { node, round, .. }) if round < asked.round => {
+                    // It tells of a moment before this round began.
+                    if !rest.contains(&node) {
+                        self.ask(node, &frame, asked);
+                    }
+                }
+                Some(Answer { node, round, confirmed: true }) => {
+                    asked.confirmed.insert(node, round);
+                    confirmed.insert(node);
+                }
+                None if rest.is_empty() => return false,
+                // No, or not yet.
+                Some(_) | None => {
+                    rest.drain(..).for_each(|node| self.ask(node, &frame, asked));
+                }
             }
         }
         true
@@ -229,5 +273,23 @@ mod tests {
         let joint = leadership(&[&[1, 2, 3], &[3, 4, 5]]);
         assert!(joint.is_quorum(&nodes(&[2, 3, 4])));
         assert!(!joint.is_quorum(&nodes(&[1, 2, 3])));
+
+        let others = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        assert_eq!(three.enough(NodeId(1), &others(&[3, 2])), 1);
+        assert_eq!(four.enough(NodeId(1), &others(&[4, 3, 2])), 2);
+        assert_eq!(joint.enough(NodeId(1), &others(&[2, 5, 3, 4])), 3);
+        assert_eq!(joint.enough(NodeId(1), &others(&[2, 5])), 2, "all, who are none");
+        assert_eq!(leadership(&[&[1]]).enough(NodeId(1), &[]), 0);
+    }
+
+    #[test]
+    fn who_confirmed_last_is_asked_first_and_who_owes_an_answer_last() {
+        let mut asked = Asked::default();
+        let order = |asked: &Asked| asked.order([1, 2, 3, 4].map(NodeId).to_vec());
+        assert_eq!(order(&asked), [1, 2, 3, 4].map(NodeId));
+        asked.confirmed.extend([(NodeId(3), 7), (NodeId(4), 8)]);
+        assert_eq!(order(&asked), [4, 3, 1, 2].map(NodeId));
+        asked.nodes.insert(NodeId(4));
+        assert_eq!(order(&asked), [3, 1, 2, 4].map(NodeId));
     }
 }
