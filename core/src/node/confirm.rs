@@ -21,6 +21,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -48,8 +49,9 @@ struct State<R: Runtime> {
     asked: Asked,
 }
 
-/// An answer is long in coming when it takes this share of a heartbeat's interval.
-const LONG: u32 = 32;
+/// An answer is long in coming when it takes this long: some turns of a local network, and little
+/// for a reader whose first node has just fallen.
+const LONG: Duration = Duration::from_millis(10);
 
 /// Who was asked and has not answered yet. A node that is slow is not asked again meanwhile.
 #[derive(Default)]
@@ -181,8 +183,7 @@ where
             let answer = if rest.is_empty() {
                 asked.answers.next().await
             } else {
-                let long = self.inner.config.heartbeat / LONG;
-                R::timeout(long, asked.answers.next()).await.unwrap_or(None)
+                R::timeout(LONG, asked.answers.next()).await.unwrap_or(None)
             };
             if let Some(answer) = &answer {
                 asked.nodes.remove(&answer.node);
