@@ -3,7 +3,7 @@
 //! openraft uses the crate `base2histogram`, which fills tables for sixteen precisions when the
 //! first histogram is made, 26 MiB in every process; openraft uses one precision, and Aspen reads
 //! none of these histograms. The workspace's `Cargo.toml` puts this crate in its place (`[patch]`).
-//! It has what openraft uses, under the same names, and nothing else.
+//! It has what openraft uses and documents, under the same names, and nothing else.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -118,6 +118,20 @@ fn news_of_commits_go_alone_when_no_entries_follow() {
 }
 
 #[test]
+fn news_of_commits_wait_for_all_of_their_time_though_earlier_ones_went_along_with_entries() {
+    let wait = COMMIT_WAIT.as_millis() as u64;
+    let got = send(vec![
+        (0, request(4, 3, true)),
+        (1, request(5, 4, false)),
+        (wait - 1, request(5, 5, true)),
+        (1, request(6, 6, false)),
+        (10 * wait, request(6, 6, true)),
+    ]);
+    let last = wait + 1;
+    assert_eq!(got, [(0, 1, 3), (wait, 1, 5), (last + wait, 0, 6), (last + 10 * wait, 1, 6)]);
+}
+
+#[test]
 fn a_first_request_without_entries_waits_for_nothing() {
     let got = send(vec![(0, request(4, 3, false)), (10, request(4, 4, false))]);
     assert_eq!(got[0], (0, 0, 3));

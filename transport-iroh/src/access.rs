@@ -207,7 +207,8 @@ pub(crate) async fn prove(
     Err(unproven("it is not of this cluster"))
 }
 
-/// The acceptor's side: says nothing before the dialer has proven the key.
+/// The acceptor's side: says nothing before the dialer has proven the key. Whoever calls closes the
+/// connection of one who has not.
 pub(crate) async fn verify(
     connection: &Connection,
     key: &[u8; PROOF_BYTES],
@@ -216,7 +217,6 @@ pub(crate) async fn verify(
     let mut theirs = [0; PROOF_BYTES];
     receive.read_exact(&mut theirs).await.map_err(unproven)?;
     if proof(connection, key, Role::Dialer)? != blake3::Hash::from_bytes(theirs) {
-        connection.close(closed::UNPROVEN, b"wrong cookie or ticket");
         return Err(unproven("wrong cookie or ticket"));
     }
     let mine = proof(connection, key, Role::Acceptor)?;

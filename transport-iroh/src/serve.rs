@@ -117,7 +117,9 @@ async fn admit(inner: &Inner, incoming: Incoming) -> Option<(Connection, Purpose
     match tokio::time::timeout(READ_TIMEOUT, access::verify(&connection, key)).await {
         Ok(Ok(())) => Some((connection, purpose)),
         Ok(Err(error)) => {
+            // Before the other side can know.
             count(&inner.refusals.unproven);
+            connection.close(closed::UNPROVEN, error.to_string().as_bytes());
             let endpoint = connection.remote_id();
             // They are counted; a log that is full helps nobody.
             if inner.refusals.is_worth_a_line() {

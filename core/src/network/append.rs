@@ -48,6 +48,9 @@ struct Outgoing<R: Runtime, S> {
     exhausted: bool,
     /// A request that waits for the next one to take its place.
     held: Option<Held<R>>,
+    /// Goes off when a held request is due, or was: it stays set when another takes the place of
+    /// what it was set for. To set one may take a system call, and most would never go off.
+    alarm: Option<Pin<Box<R::Sleep>>>,
     /// The last entry of the last request that was sent.
     last_sent: Option<LogId>,
     /// The sender, unless a frame is being sent.
@@ -86,6 +89,7 @@ where
         requests: Box::pin(input),
         exhausted: false,
         held: None,
+        alarm: None,
         last_sent: None,
         sender: Some(sender),
         sending: None,
@@ -250,10 +254,17 @@ impl<R: Runtime, S: FrameSender> Outgoing<R, S> {
             let next = match &self.held {
                 None => self.requests.next().await,
                 Some(held) => {
-                    let alone = std::pin::pin!(R::sleep_until(held.until));
-                    match R::select2(self.requests.next(), alone).await {
+                    let alarm =
+                        self.alarm.get_or_insert_with(|| Box::pin(R::sleep_until(held.until)));
+                    match R::select2(self.requests.next(), alarm).await {
                         Select2::First(next) => next,
-                        Select2::Second(()) => break,
+                        Select2::Second(()) => {
+                            self.alarm = None;
+                            if held.until <= RaftConfig::<R>::now() {
+                                break;
+                            }
+                            continue;
+                        }
                     }
                 }
             };

@@ -172,9 +172,9 @@ where
         let id = self.inner.config.id;
         asked.round += 1;
         let others = leadership.alive.iter().copied().filter(|node| *node != id).collect();
-        let mut first = asked.order(others);
-        let mut rest = first.split_off(leadership.enough(id, &first));
-        first.into_iter().for_each(|node| self.ask(node, &frame, asked));
+        let mut chosen = asked.order(others);
+        let mut rest = chosen.split_off(leadership.enough(id, &chosen));
+        chosen.iter().for_each(|node| self.ask(*node, &frame, asked));
         let mut confirmed = BTreeSet::new();
         if self.confirms(leadership.term) {
             confirmed.insert(id);
@@ -191,7 +191,7 @@ where
             match answer {
                 Some(Answer { node, round, .. }) if round < asked.round => {
                     // It tells of a moment before this round began.
-                    if !rest.contains(&node) {
+                    if chosen.contains(&node) {
                         self.ask(node, &frame, asked);
                     }
                 }
@@ -202,7 +202,8 @@ where
                 None if rest.is_empty() => return false,
                 // No, or not yet.
                 Some(_) | None => {
-                    rest.drain(..).for_each(|node| self.ask(node, &frame, asked));
+                    rest.iter().for_each(|node| self.ask(*node, &frame, asked));
+                    chosen.append(&mut rest);
                 }
             }
         }
