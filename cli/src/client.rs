@@ -5,7 +5,6 @@
 //! so: the write may still take effect. An error of any other kind says that it never will.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +17,11 @@ use aspen_core::codec::{self, Request, Response};
 use aspen_core::command::{Command, Key, Reply, SessionId, SessionStamp, Value};
 use aspen_core::transport::{Lane, Transport, TransportError};
 use aspen_transport_iroh::{
-    BindError, ClientSecret, Credentials, IrohTransport, SecretKey, Settings, Ticket, TokioRuntime,
+    BindError, ClientSecret, IrohTransport, Settings, Ticket, TokioRuntime,
 };
 use tokio::time::Instant;
 
-/// How long one node is waited for before another is asked.
+/// How long one node is waited for, at most, before another is asked.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a client waits before it asks again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -71,10 +70,7 @@ impl Client {
     /// # Errors
     /// [`BindError`] when the machine has no socket to give.
     pub async fn new(ticket: &Ticket, patience: Duration) -> Result<Self, BindError> {
-        let credentials = Credentials::Client(ticket.secret.clone());
-        let bind: SocketAddr = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let settings = Settings::new(SecretKey::generate(), credentials, bind);
-        let transport = IrohTransport::bind(settings).await?;
+        let transport = IrohTransport::bind(Settings::of_client(ticket)).await?;
         for (node, address) in &ticket.nodes {
             transport.learn(*node, &address.to_string());
             // The membership may name an older address, and is learned in place of this one.
@@ -200,7 +196,13 @@ impl Client {
     async fn request(&self, body: ClientBody) -> Result<ClientResponse, Failure> {
         let request = Request::Client(ClientRequest { forwarded: false, body });
         let judge = |_, response| self.judge_client(response);
-        self.ask_until_answered(&request, ATTEMPT_TIMEOUT, judge).await
+        self.ask_until_answered(&request, self.attempt(), judge).await
+    }
+
+    /// How long one node is waited for, so that there is time for all of them.
+    fn attempt(&self) -> Duration {
+        let nodes = u32::try_from(self.nodes().len()).unwrap_or(u32::MAX).max(1);
+        ATTEMPT_TIMEOUT.min(self.patience / nodes)
     }
 
     /// Reads one key.
@@ -305,7 +307,7 @@ impl Client {
         let mut states = Vec::new();
         while let Some(node) = open.pop_first() {
             seen.insert(node);
-            let asked = self.ask(node, &request, ATTEMPT_TIMEOUT, |response| {
+            let asked = self.ask(node, &request, self.attempt(), |response| {
                 let Response::Control(ControlResponse::State(state)) = response else {
                     return Attempt::Unsent(strange());
                 };

@@ -266,7 +266,8 @@ pub struct ClusterState {
     pub voters: Vec<BTreeSet<NodeId>>,
     /// The learners.
     pub learners: BTreeSet<NodeId>,
-    /// Where the members are, as the membership says.
+    /// Where the members are, as the membership says. Whoever asks another node is told where they
+    /// have said to be since, as far as that node has heard.
     pub addresses: BTreeMap<NodeId, String>,
 }
 
@@ -304,10 +305,12 @@ pub trait ClusterController: Send + Sync {
         voters: BTreeMap<NodeId, String>,
     ) -> impl Future<Output = Result<(), ControlError>> + Send;
 
-    /// Adds a node that receives the log and does not vote, and waits until it has caught up.
+    /// Adds a node that receives the log and does not vote, and waits until it answers and has the
+    /// log up to the entry that added it, for [`limits::CATCH_UP_PATIENCE`].
     ///
     /// # Errors
-    /// See [`ControlError`].
+    /// See [`ControlError`]; a voter, or a learner at another address, is rejected. `Unknown` says
+    /// that it was added and has not caught up.
     fn add_learner(
         &self,
         node: NodeId,
@@ -324,16 +327,18 @@ pub trait ClusterController: Send + Sync {
     /// Makes these nodes, all of them learners or voters now, the voters.
     ///
     /// # Errors
-    /// See [`ControlError`].
+    /// See [`ControlError`]; new voters that do not answer or lag are rejected, and so are voters of
+    /// which no quorum answers.
     fn change_membership(
         &self,
         voters: BTreeSet<NodeId>,
     ) -> impl Future<Output = Result<(), ControlError>> + Send;
 
-    /// Asks the leader to hand its leadership to another voter.
+    /// Has the leader hand its leadership to another voter, and waits until that one leads.
     ///
     /// # Errors
-    /// See [`ControlError`].
+    /// See [`ControlError`]; a node that is no voter or does not answer is rejected. `Unknown` says
+    /// that it was asked and does not lead yet.
     fn transfer_leader(&self, to: NodeId) -> impl Future<Output = Result<(), ControlError>> + Send;
 
     /// Takes a snapshot of what the node has applied, and lets the log before it go.

@@ -49,6 +49,8 @@ pub const PEERS_MAX: usize = 64;
 pub const SESSIONS_MAX: usize = 4096;
 /// Longest time a session may ask to live without a request.
 pub const SESSION_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// A learner that is being added is waited for this long.
+pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a leader lets the log's time pass while sessions exist and nothing is written.
 pub const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// So long the news that entries are committed wait for entries to go along with.

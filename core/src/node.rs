@@ -18,12 +18,14 @@ mod peer;
 
 pub use measures::Measures;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
-use openraft::{Config, Raft, SnapshotPolicy};
+use openraft::type_config::TypeConfigExt;
+use openraft::{Config, Raft, RaftMetrics, SnapshotPolicy};
 
 use crate::command::Command;
 use crate::limits;
@@ -217,6 +219,14 @@ where
         for (id, node) in membership.membership().nodes() {
             self.inner.transport.learn(*id, &node.addr);
         }
+    }
+
+    /// The members that have answered this leader lately.
+    fn answering(&self, metrics: &RaftMetrics<RaftConfig<R>>) -> BTreeSet<NodeId> {
+        let (now, patience) = (RaftConfig::<R>::now(), 2 * self.inner.config.election_max);
+        let answered = metrics.heartbeat.iter().flatten();
+        let lately = answered.filter(|(_, at)| at.is_some_and(|at| *at + patience >= now));
+        lately.map(|(node, _)| *node).collect()
     }
 
     async fn serve(self) {

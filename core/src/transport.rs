@@ -88,6 +88,12 @@ pub trait Transport: Clone + Send + Sync + 'static {
     /// Tells the transport where a node can be reached; the latest word counts.
     fn learn(&self, node: NodeId, address: &str);
 
+    /// Where a node is by now that was said to be here; a transport whose nodes stay where they are
+    /// knows nothing else.
+    fn whereabouts(&self, said: &str) -> String {
+        said.to_owned()
+    }
+
     /// Sends one request and waits for its response, however long that takes.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use aspen_core::api::{ClientBody, ClientRequest, ClientResponse};
 use aspen_core::codec::{self, BackupOpening, Open, Request, Response, SnapshotChunk};
 use aspen_core::command::Command;
 use aspen_core::transport::{FrameReceiver, FrameSender, Lane, Transport};
-use aspen_transport_iroh::{Credentials, IrohTransport, SecretKey, Settings, Ticket, TokioRuntime};
+use aspen_transport_iroh::{IrohTransport, Settings, Ticket, TokioRuntime};
 use clap::Args;
 use tokio::time::{Instant, timeout};
 
@@ -56,9 +56,7 @@ impl Backup {
             .map_err(|wrong| Refusal::input(format_args!("--ticket: {wrong}")))?;
         let mut file = BackupWriter::create(&self.out)
             .map_err(|wrong| Refusal::input(format_args!("--out {wrong}")))?;
-        let credentials = Credentials::Client(ticket.secret.clone());
-        let bind = ([0, 0, 0, 0], 0).into();
-        let settings = Settings::new(SecretKey::generate(), credentials, bind);
+        let settings = Settings::of_client(&ticket);
         let transport = IrohTransport::bind(settings).await.context("a socket")?;
         for (node, address) in &ticket.nodes {
             transport.learn(*node, &address.to_string());

@@ -8,13 +8,16 @@
 //! 5. the discovery, which tells the members that Raft knows of where this node is;
 //! 6. metrics and health.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
+use aspen_core::api::ControlError;
 use aspen_core::storage::{self, StateMachine, StorageConfig, Store};
+use aspen_core::transport::Transport;
 use aspen_core::{ClusterController, Node, NodeId};
 use aspen_transport_iroh::{
     ClusterKeys, Credentials, Discovery, IrohTransport, PeerAddress, Ticket, TokioRuntime,
@@ -27,9 +30,6 @@ use crate::discovery::{FoundFile, Others};
 use crate::metrics::{self, Source, Timings};
 use crate::settings::Settings;
 use crate::volume::FolderVolume;
-
-/// How often a leader that ends looks whether another leads.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// The core as it runs here.
 pub type Core = Node<TokioRuntime, IrohTransport, StateMachine<TokioRuntime>>;
@@ -66,6 +66,21 @@ impl RunningNode {
         endpoint.relay = settings.relay.clone();
         let transport = IrohTransport::bind(endpoint).await;
         let transport = transport.with_context(|| format!("--bind {}", settings.bind))?;
+        let started = Self::start_on(settings, transport.clone(), keys, folder).await;
+        if started.is_err() {
+            transport.close().await;
+        }
+        started
+    }
+
+    /// Starts what needs an endpoint.
+    async fn start_on(
+        settings: &Settings,
+        transport: IrohTransport,
+        keys: ClusterKeys,
+        folder: DataFolder,
+    ) -> anyhow::Result<Self> {
+        let id = settings.node.id;
         let listener = match settings.metrics_addr {
             None => None,
             Some(address) => {
@@ -143,11 +158,11 @@ impl RunningNode {
     /// What a client needs: this node's address, those of the members, and the clients' secret.
     pub fn ticket(&self) -> Ticket {
         let members = self.raft.current_state().addresses;
-        let members = members.iter().filter_map(|(id, text)| {
+        let members = members.iter().filter_map(|(id, said)| {
             // Where a member has said that it is comes before what the membership says.
-            Some((*id, self.transport.whereabouts(text.parse().ok()?)))
+            Some((*id, self.transport.whereabouts(said).parse().ok()?))
         });
-        let mut nodes: std::collections::BTreeMap<_, _> = members.collect();
+        let mut nodes: BTreeMap<_, _> = members.collect();
         nodes.insert(self.id, self.address());
         Ticket { nodes, secret: self.keys.client_secret().clone() }
     }
@@ -191,13 +206,14 @@ impl RunningNode {
 
     async fn hand_over(&self) {
         let state = self.raft.current_state();
-        let mut voters = state.voters.iter().flatten().copied();
-        let heir = voters.rfind(|voter| *voter != self.id);
-        let (Some(leader), Some(heir)) = (state.leader, heir) else { return };
-        // An error says that it leads no more, or has stopped.
-        if leader == self.id && self.raft.transfer_leader(heir).await.is_ok() {
-            while self.raft.current_state().leader == Some(self.id) {
-                tokio::time::sleep(LOOK).await;
+        if state.leader != Some(self.id) {
+            return;
+        }
+        // One that does not answer is rejected, and the next is asked.
+        for heir in state.voters.iter().flatten().filter(|voter| **voter != self.id) {
+            match self.raft.transfer_leader(*heir).await {
+                Err(ControlError::Rejected(_)) => {}
+                Ok(()) | Err(_) => return,
             }
         }
     }

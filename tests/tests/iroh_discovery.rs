@@ -130,9 +130,7 @@ fn where_one_has_moved_the_others_hear() {
         let (_, after) = moved.place();
         assert_ne!(before, after);
         moved.discover(&members).await;
-        let is_there = |node: &Running| {
-            node.transport.whereabouts(before.parse().unwrap()).to_string() == after
-        };
+        let is_there = |node: &Running| node.transport.whereabouts(&before) == after;
         until("both have heard of it", || nodes.iter().all(is_there)).await;
         for node in &nodes {
             // The membership says what it has said before.
@@ -170,9 +168,8 @@ fn whom_nobody_has_named_nobody_listens_to() {
         let heard = node.discovery.as_ref().unwrap().announcements().clone();
         until("it was heard", || count(&heard.unknown) > 0).await;
         assert_eq!(node.believed(), 0);
-        let somewhere: PeerAddress =
-            format!("{}@127.0.0.1:1", newcomer.transport.id()).parse().unwrap();
-        assert_eq!(node.transport.whereabouts(somewhere.clone()), somewhere);
+        let somewhere = format!("{}@127.0.0.1:1", newcomer.transport.id());
+        assert_eq!(node.transport.whereabouts(&somewhere), somewhere);
         // The operator of the newcomer has named the node, so it listens to it.
         until("the other way round", || newcomer.believed() > 0).await;
     });

@@ -1,7 +1,7 @@
 //! An endpoint: the [`Transport`] trait over iroh.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use aspen_core::limits::{OPEN_TIMEOUT, STREAMS_MAX};
 use aspen_core::transport::{Handler, Lane, Transport, TransportError};
 use bytes::Bytes;
 use iroh::endpoint::{
-    Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt, presets,
+    BindOpts, Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt, presets,
 };
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey};
 use irpc::rpc::RemoteSender;
@@ -23,6 +23,7 @@ use crate::messages::Messages;
 use crate::protocol::{Protocol, Stream};
 use crate::serve::{self, Refusals};
 use crate::stream::{IrohReceiver, IrohSender, check_length};
+use crate::ticket::Ticket;
 
 /// How much of a stream may be under way unread. noq 1.4 ends a connection when more than 2048
 /// pieces of a stream, as they came in packets, wait to be read: it takes full packets, which it
@@ -56,6 +57,21 @@ impl Settings {
     pub fn new(secret_key: SecretKey, credentials: Credentials, bind: SocketAddr) -> Self {
         let idle_timeout = Self::IDLE_TIMEOUT;
         Self { secret_key, credentials, bind: vec![bind], relay: None, idle_timeout }
+    }
+
+    /// What a client with this ticket needs: a socket for each kind of address in it, and the
+    /// relay, if one is named.
+    pub fn of_client(ticket: &Ticket) -> Self {
+        let credentials = Credentials::Client(ticket.secret.clone());
+        let nodes = || ticket.nodes.values();
+        let has = |v6| nodes().any(|node| node.0.ip_addrs().any(|ip| ip.is_ipv6() == v6));
+        let v4: SocketAddr = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let mut settings = Self::new(SecretKey::generate(), credentials, v4);
+        if has(true) {
+            settings.bind.push((Ipv6Addr::UNSPECIFIED, 0).into());
+        }
+        settings.relay = nodes().find_map(|node| node.0.relay_urls().next().cloned());
+        settings
     }
 
     fn quic(&self) -> Result<QuicTransportConfig, BindError> {
@@ -121,6 +137,8 @@ impl IrohTransport {
             Credentials::Node(_) => lanes(),
             Credentials::Client(_) => Vec::new(),
         };
+        // A client may be where there is one kind of address alone.
+        let required = !protocols.is_empty() || settings.bind.len() == 1;
         let mut builder = Endpoint::builder(presets::Minimal)
             .secret_key(settings.secret_key.clone())
             .relay_mode(relay)
@@ -128,8 +146,10 @@ impl IrohTransport {
             .transport_config(settings.quic()?)
             .hooks(ProveForGossip(settings.credentials.clone()))
             .clear_ip_transports();
+        let bind = BindOpts::default().set_is_required(required);
         for address in &settings.bind {
-            builder = builder.bind_addr(*address).map_err(|cause| error(&cause))?;
+            let bound = builder.bind_addr_with_opts(*address, bind.clone());
+            builder = bound.map_err(|cause| error(&cause))?;
         }
         let endpoint = builder.bind().await.map_err(|cause| error(&cause))?;
         let credentials = settings.credentials;
@@ -169,11 +189,6 @@ impl IrohTransport {
     /// An endpoint has said in an earlier life of this process that it is here.
     pub fn remember(&self, peer: PeerAddress) {
         self.0.connections.book().remember(peer.0);
-    }
-
-    /// Where an endpoint has said that it is, or else where it is said to be.
-    pub fn whereabouts(&self, said: PeerAddress) -> PeerAddress {
-        PeerAddress(self.0.connections.book().whereabouts(said.0))
     }
 
     /// From now on nobody but these may come as nodes, and they must still prove to know the
@@ -229,6 +244,16 @@ impl Transport for IrohTransport {
         match address.parse::<PeerAddress>() {
             Ok(PeerAddress(address)) => self.0.connections.learn(node, address),
             Err(error) => tracing::warn!(%node, %error, "a node's address cannot be used"),
+        }
+    }
+
+    fn whereabouts(&self, said: &str) -> String {
+        match said.parse::<PeerAddress>() {
+            Ok(PeerAddress(said)) if said.id == self.id() => self.address().to_string(),
+            Ok(PeerAddress(said)) => {
+                PeerAddress(self.0.connections.book().whereabouts(said)).to_string()
+            }
+            Err(_) => said.to_owned(),
         }
     }
 

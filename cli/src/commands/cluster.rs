@@ -22,7 +22,8 @@ pub(super) enum Cluster {
     },
     /// Show what every node says of the cluster
     Status,
-    /// Add a node that receives the log and does not vote, and wait until it has caught up
+    /// Add a node that receives the log and does not vote, and wait until it answers and has
+    /// caught up
     AddLearner {
         /// The node, as the ticket that it printed, or as N=ADDRESS
         node: String,
@@ -39,7 +40,7 @@ pub(super) enum Cluster {
         #[arg(required = true, value_delimiter = ',', value_name = "N")]
         voters: Vec<u64>,
     },
-    /// Hand the leadership to another voter
+    /// Hand the leadership to another voter, and wait until that one leads
     TransferLeader {
         /// To whom
         node: u64,
@@ -51,7 +52,7 @@ pub(super) enum Cluster {
 }
 
 /// A node as it is named on the command line.
-fn named(text: &str) -> Result<BTreeMap<NodeId, String>, Ended> {
+fn named(text: &str, client: &Client) -> Result<BTreeMap<NodeId, String>, Ended> {
     if let Some((id, address)) = text.split_once('=')
         && let Ok(id) = id.parse::<u64>()
     {
@@ -62,6 +63,9 @@ fn named(text: &str) -> Result<BTreeMap<NodeId, String>, Ended> {
     let ticket: Ticket = text
         .parse()
         .map_err(|error| usage(format!("`{text}`: {error}; or a node as N=ID@HOST:PORT")))?;
+    if ticket.secret != *client.secret() {
+        return Err(usage(format!("`{text}`: it is of a cluster with another cookie")));
+    }
     Ok(ticket.nodes.into_iter().map(|(id, address)| (id, address.to_string())).collect())
 }
 
@@ -73,12 +77,12 @@ impl Cluster {
             Cluster::Init { nodes } => {
                 let mut voters = BTreeMap::new();
                 for node in nodes {
-                    voters.extend(named(&node)?);
+                    voters.extend(named(&node, client)?);
                 }
                 ControlBody::Init { voters }
             }
             Cluster::AddLearner { node } => {
-                let mut nodes = named(&node)?.into_iter();
+                let mut nodes = named(&node, client)?.into_iter();
                 let (Some((node, address)), None) = (nodes.next(), nodes.next()) else {
                     return Err(usage("the ticket names several nodes; expected N=ADDRESS".into()));
                 };

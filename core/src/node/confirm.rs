@@ -242,13 +242,9 @@ where
         if metrics.state != ServerState::Leader || applied.leader_id.term != term {
             return None;
         }
-        let (now, patience) = (RaftConfig::<R>::now(), 2 * self.inner.config.election_max);
         let voters = metrics.membership_config.membership().get_joint_config().clone();
-        let answered = metrics.heartbeat.iter().flatten();
-        let alive = answered.filter(|(_, at)| at.is_some_and(|at| *at + patience >= now));
-        let alive = alive.map(|(node, _)| *node);
-        let alive = alive.filter(|node| voters.iter().any(|voters| voters.contains(node)));
-        let alive = alive.collect();
+        let mut alive = self.answering(&metrics);
+        alive.retain(|node| voters.iter().any(|voters| voters.contains(node)));
         Some(Leadership { term, voters, alive })
     }
 }

@@ -77,7 +77,7 @@ async fn a_cluster_serves_and_changes_its_members() {
 type Printed = (Option<i32>, String);
 
 /// Runs `aspen-cli`: its exit code, and what it printed where.
-fn cli_output(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn cli_output(arguments: &[&str]) -> (Option<i32>, String, String) {
     let program = Path::new(env!("CARGO_BIN_EXE_aspen-node")).with_file_name("aspen-cli");
     assert!(program.exists(), "aspen-cli is not built; `cargo test --workspace` builds it");
     let output = std::process::Command::new(program).args(arguments).output().unwrap();

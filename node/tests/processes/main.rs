@@ -10,6 +10,7 @@ mod discovery;
 mod disk_full;
 mod examples;
 mod harness;
+mod members;
 mod metrics;
 mod namespaces;
 mod settings;
