@@ -167,4 +167,9 @@ impl Output {
         }
         out.write_all(text)
     }
+
+    /// Tells people what JSON says in a field.
+    fn note(&self, text: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { writeln!(io::stderr(), "aspen-cli: {text}") }
+    }
 }

@@ -12,9 +12,9 @@
 //!
 //! A file is written under a temporary name, synced and renamed: under its own name it is whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aspen_core::NodeId;
@@ -85,18 +85,20 @@ impl BackupWriter {
     /// Begins a backup that will have this name.
     ///
     /// # Errors
-    /// The system's, when no file can be made there.
+    /// When something else than a file has the name, or another backup is writing it; the system's,
+    /// when no file can be made there.
     pub fn create(path: &Path) -> Result<Self, BackupFileError> {
+        let error = |problem: String| BackupFileError { path: path.to_owned(), problem };
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".new");
         let unfinished = PathBuf::from(unfinished);
-        let mut options = OpenOptions::new();
-        // It holds every key and value: nobody else may read it.
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-        let file = file.map_err(|failed| BackupFileError {
-            path: path.to_owned(),
-            problem: failed.to_string(),
-        })?;
+        for name in [path, &unfinished] {
+            if !is_free_or_file(name).map_err(|failed| error(failed.to_string()))? {
+                let of = if name == path { "it" } else { "its FILE.new" };
+                return Err(error(format!("{of} is no regular file")));
+            }
+        }
+        let file = open_alone(&unfinished).map_err(error)?;
         let (hasher, check) = (blake3::Hasher::new(), SnapshotCheck::default());
         let (path, file) = (path.to_owned(), BufWriter::new(file));
         Ok(Self { path, unfinished, file, hasher, check, bytes: 0, renamed: false })
@@ -163,6 +165,42 @@ impl Drop for BackupWriter {
             let _ = fs::remove_file(&self.unfinished);
         }
     }
+}
+
+/// Whether a file can have this name: nothing has it yet, or a file that the next one replaces.
+fn is_free_or_file(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(failed) if failed.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(failed) => Err(failed),
+    }
+}
+
+/// Opens the file for this process alone, and empties it.
+fn open_alone(path: &Path) -> Result<File, String> {
+    let system = |failed: io::Error| failed.to_string();
+    let mut options = OpenOptions::new();
+    // What is in it may be another backup's; and nobody else may read it: it holds every key.
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(system)?;
+    lock(&file, path)?;
+    file.set_len(0).map_err(system)?;
+    Ok(file)
+}
+
+/// Locks an open file that still has this name.
+fn lock(file: &File, path: &Path) -> Result<(), String> {
+    let taken = || "another backup is writing it".to_owned();
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(taken()),
+        Err(TryLockError::Error(failed)) => return Err(failed.to_string()),
+    }
+    // The other one may have ended since the file was opened: then it is that one's whole backup.
+    let inode = |of: &fs::Metadata| (of.dev(), of.ino());
+    let locked = file.metadata().map_err(|failed| failed.to_string())?;
+    let named = fs::symlink_metadata(path);
+    if named.is_ok_and(|named| inode(&named) == inode(&locked)) { Ok(()) } else { Err(taken()) }
 }
 
 /// A backup that is being read.
@@ -287,4 +325,63 @@ fn header(line: &[u8]) -> Result<Header, String> {
         ));
     }
     serde_json::from_slice(line).map_err(no_backup)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn refused(path: &Path) -> String {
+        BackupWriter::create(path).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn only_a_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "the one of yesterday").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for name in ["link", "folder"] {
+            let said = refused(&at(name));
+            assert!(said.ends_with(&format!("/{name}: it is no regular file")), "{said}");
+        }
+        symlink(at("file"), at("other.new")).unwrap();
+        assert!(refused(&at("other")).contains("its FILE.new is no regular file"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "nothing was written");
+        drop(BackupWriter::create(&at("file")).unwrap());
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "the one of yesterday");
+    }
+
+    #[test]
+    fn one_backup_at_a_time_writes_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, unfinished) = (folder.path().join("file"), folder.path().join("file.new"));
+        fs::write(&unfinished, "left by one that was killed").unwrap();
+        let mut first = BackupWriter::create(&path).unwrap();
+        assert_eq!(fs::read_to_string(&unfinished).unwrap(), "");
+        first.write(b"first").unwrap();
+        first.file.flush().unwrap();
+        assert!(refused(&path).contains("/file: another backup is writing it"));
+        assert_eq!(fs::read_to_string(&unfinished).unwrap(), "first");
+        drop(first);
+        assert!(!unfinished.exists());
+        drop(BackupWriter::create(&path).unwrap());
+    }
+
+    /// The other one ends between the opening of its file and the lock.
+    #[test]
+    fn a_file_that_has_its_name_by_now_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, unfinished) = (folder.path().join("file"), folder.path().join("file.new"));
+        let opened = File::create(&unfinished).unwrap();
+        fs::rename(&unfinished, &path).unwrap();
+        let taken = "another backup is writing it";
+        assert_eq!(lock(&opened, &unfinished).unwrap_err(), taken);
+        fs::write(&unfinished, "a third one").unwrap();
+        assert_eq!(lock(&opened, &unfinished).unwrap_err(), taken);
+        assert_eq!(lock(&opened, &path), Ok(()));
+    }
 }

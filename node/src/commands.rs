@@ -10,6 +10,10 @@ use crate::settings::{Options, SettingsError};
 use crate::trial::Try;
 
 /// A node of an Aspen cluster: a replicated key-value store.
+///
+/// Every setting can also stand in the file of --config, under its name without the dashes, and in
+/// a variable of the environment: ASPEN_NODE_ID for --node-id. The command line comes before the
+/// file, the file before the environment.
 #[derive(Debug, Parser)]
 #[command(name = "aspen-node", version, args_conflicts_with_subcommands = true)]
 pub struct CommandLine {
@@ -36,6 +40,10 @@ pub enum Command {
     /// Makes the first node of a new cluster from a backup
     Restore(Restore),
     /// Makes a stopped node the only voter of its cluster, when the others are lost
+    ///
+    /// Without --accept-data-loss it says what it would do, and changes nothing. Run it like that
+    /// on every node that is left, and recover the one whose log reaches furthest: the later term
+    /// first, then the higher entry.
     Recover(Recover),
     /// Runs three nodes on this machine, to try them; nothing of them stays
     Try(Try),

@@ -13,6 +13,7 @@
 //! The identity is what makes a folder a node's. A folder that is filled from a backup gets it last,
 //! so that no node comes up on half of one.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -29,6 +30,8 @@ use serde::{Deserialize, Serialize};
 const FORMAT: u32 = 2;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
+/// What a first start that is cut short leaves.
+const UNFINISHED_IDENTITY: &str = "identity.json.new";
 const SYNC_FAILED: &str = "sync-failed";
 const RECOVERING: &str = "recovering";
 /// Linux tells here which boot of the machine this is.
@@ -212,20 +215,30 @@ fn boot() -> String {
     fs::read_to_string(BOOT_ID).map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }
 
-/// Makes the folder if there is none, and locks it if there is nothing else in it.
+/// Makes the folder if there is none, and locks it if there is nothing in it but what a first start
+/// that was cut short has left.
 fn lock_empty(path: &Path) -> Result<File, String> {
     let system = |failed: io::Error| failed.to_string();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(path).map_err(system)?;
-    let mut entries = fs::read_dir(path).map_err(system)?.filter_map(Result::ok);
-    if let Some(entry) = entries.find(|entry| entry.file_name() != LOCK) {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
+    if let Some(name) = something_in(path).map_err(system)? {
         return Err(format!(
             "there is a `{name}` and no {IDENTITY}; expected a node's folder or an empty one"
         ));
     }
-    lock(path)
+    let lock = lock(path)?;
+    // Who had the lock meanwhile may have filled it.
+    match something_in(path).map_err(system)? {
+        Some(name) => Err(format!("another process has just made a `{name}` in it")),
+        None => Ok(lock),
+    }
+}
+
+/// A file in the folder that no first start leaves when it is cut short.
+fn something_in(path: &Path) -> io::Result<Option<String>> {
+    let left = |name: &OsStr| name == LOCK || name == UNFINISHED_IDENTITY;
+    let mut names = fs::read_dir(path)?.filter_map(Result::ok).map(|entry| entry.file_name());
+    Ok(names.find(|name| !left(name)).map(|name| name.to_string_lossy().into_owned()))
 }
 
 fn lock(path: &Path) -> Result<File, String> {
@@ -323,6 +336,31 @@ mod tests {
         fs::write(folder.path().join("letters.txt"), "dear").unwrap();
         assert!(refused(folder.path(), 1, CLUSTER).contains("there is a `letters.txt`"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_made_once_more() {
+        for left in [&[UNFINISHED_IDENTITY][..], &[UNFINISHED_IDENTITY, LOCK]] {
+            let folder = tempfile::tempdir().unwrap();
+            for name in left {
+                fs::write(folder.path().join(name), "{").unwrap();
+            }
+            let taken = DataFolder::take(folder.path(), NodeId(1), CLUSTER).unwrap();
+            assert!(!folder.path().join(UNFINISHED_IDENTITY).exists());
+            drop(taken);
+            DataFolder::take(folder.path(), NodeId(1), CLUSTER).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restore_that_was_cut_short_stays_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["aspen.redb", LOCK, UNFINISHED_IDENTITY] {
+            fs::write(folder.path().join(name), "{").unwrap();
+        }
+        assert!(refused(folder.path(), 1, CLUSTER).contains("there is a `aspen.redb`"));
+        let empty = DataFolder::take_empty(folder.path()).unwrap_err().to_string();
+        assert!(empty.contains("there is a `aspen.redb`"), "{empty}");
     }
 
     #[test]

@@ -24,11 +24,7 @@ use crate::data_folder::{DataFolder, Resident, cluster_name};
 use crate::settings;
 use crate::volume::FolderVolume;
 
-/// Makes a stopped node the only voter of its cluster, when the others are lost.
-///
-/// Without --accept-data-loss it says what it would do, and changes nothing. Run it like that on
-/// every node that is left, and recover the one whose log reaches furthest: the later term first,
-/// then the higher entry.
+/// What a recovery is told.
 #[derive(Debug, Args)]
 pub struct Recover {
     /// The folder of the node, which must not run

@@ -22,13 +22,11 @@ const COOKIE_BYTES_MIN: usize = 16;
 const WELL_KNOWN_COOKIES: [&str; 2] = ["change-me-change-me", "aspen-aspen-aspen"];
 /// What every variable of the environment begins with.
 const VARIABLES: &str = "ASPEN_";
+/// Longest wait for an election, in milliseconds: a day. openraft computes with multiples of it.
+const TIMEOUT_MS_MAX: u128 = 24 * 60 * 60 * 1000;
 pub(crate) const DEFAULT_BIND: &str = "0.0.0.0:7600";
 
-/// A node of an Aspen cluster: a replicated key-value store.
-///
-/// Every setting can also stand in the file of --config, under its name without the dashes, and in
-/// a variable of the environment: ASPEN_NODE_ID for --node-id. The command line comes before the
-/// file, the file before the environment.
+/// The settings of a node, as far as one source gives them.
 #[derive(Clone, Debug, Default, Parser, Deserialize)]
 #[command(name = "aspen-node", version)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -124,17 +122,44 @@ fn error(text: String) -> SettingsError {
 /// Joins the sources of settings.
 ///
 /// # Errors
-/// [`SettingsError`] for the first thing that is wrong, with the flag, variable or line.
+/// [`SettingsError`] for the first thing that is wrong, with the flag, variable, line or field.
 pub fn read(
     options: Options,
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, SettingsError> {
-    let mut joined = from_environment(environment)?;
-    let config = options.config.clone().or(joined.config.take());
-    if let Some(path) = config {
-        joined = from_file(&path)?.over(joined);
+    let environment = from_environment(environment)?;
+    let path = options.config.clone().or_else(|| environment.config.clone());
+    let file = path.as_deref().map(from_file).transpose()?.unwrap_or_default();
+    let joined = options.clone().over(file.clone()).over(environment.clone());
+    joined.settle().map_err(|SettingsError(wrong)| {
+        let path = path.unwrap_or_default();
+        error(as_given(&wrong, &options, (path.as_path(), &file), &environment))
+    })
+}
+
+/// What is wrong, with every setting named as it was given: by its flag, field or variable.
+fn as_given(
+    wrong: &str,
+    options: &Options,
+    (path, file): (&Path, &Options),
+    environment: &Options,
+) -> String {
+    let mut words = Vec::new();
+    for (at, word) in wrong.split(' ').enumerate() {
+        let (flag, rest) = word.split_at(word.find([':', ',']).unwrap_or(word.len()));
+        let setting = flag.strip_prefix("--").unwrap_or_default();
+        words.push(if options.gives(setting) {
+            word.to_owned()
+        } else if file.gives(setting) {
+            let place = if at == 0 { format!("{}: ", path.display()) } else { String::new() };
+            format!("{place}{setting}{rest}")
+        } else if environment.gives(setting) {
+            format!("{VARIABLES}{}{rest}", setting.to_ascii_uppercase().replace('-', "_"))
+        } else {
+            word.to_owned()
+        });
     }
-    options.over(joined).settle()
+    words.join(" ")
 }
 
 fn from_environment(
@@ -151,8 +176,11 @@ fn from_environment(
         let mut flag = OsString::from(format!("--{setting}="));
         flag.push(value);
         let parsed = Options::try_parse_from([OsString::from("aspen-node"), flag]);
-        joined =
-            parsed.map_err(|wrong| error(format!("{name}: {}", one_line(&wrong))))?.over(joined);
+        let parsed = parsed.map_err(|wrong| error(format!("{name}: {}", one_line(&wrong))))?;
+        // Of one source: a file with the cookie does not take the cookie's place, both are refused.
+        let cookie = joined.cookie.take();
+        joined = parsed.over(joined);
+        joined.cookie = joined.cookie.or(cookie);
     }
     Ok(joined)
 }
@@ -175,6 +203,22 @@ pub fn one_line(wrong: &clap::Error) -> String {
 }
 
 impl Options {
+    /// Whether a setting that may turn out wrong later is given here.
+    fn gives(&self, setting: &str) -> bool {
+        match setting {
+            "node-id" => self.node_id.is_some(),
+            "cookie" => self.cookie.is_some(),
+            "cookie-file" => self.cookie_file.is_some(),
+            "relay-url" => self.relay_url.is_some(),
+            "peers" => self.peers.is_some(),
+            "ticket" => self.ticket.is_some(),
+            "heartbeat-interval-ms" => self.heartbeat_interval_ms.is_some(),
+            "election-timeout-min-ms" => self.election_timeout_min_ms.is_some(),
+            "election-timeout-max-ms" => self.election_timeout_max_ms.is_some(),
+            _ => false,
+        }
+    }
+
     /// These, and what they leave open from others.
     fn over(self, other: Self) -> Self {
         // A cookie and a file with one are two ways to say the same thing.
@@ -307,6 +351,11 @@ fn check_timeouts(node: &NodeConfig) -> Result<(), SettingsError> {
         return Err(error(format!(
             "--election-timeout-min-ms {min}: expected at least two heartbeats, {} ms",
             2 * heartbeat
+        )));
+    }
+    if max > TIMEOUT_MS_MAX {
+        return Err(error(format!(
+            "--election-timeout-max-ms {max}: expected at most a day, {TIMEOUT_MS_MAX}"
         )));
     }
     if max <= min {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aspen_check::history_file;
+use aspen_core::limits::VALUE_BYTES_MAX;
 use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -52,6 +53,10 @@ impl Bench {
         if self.reads > 100 {
             return Err(usage(format!("--reads {}: expected at most 100", self.reads)));
         }
+        if self.value_bytes > VALUE_BYTES_MAX {
+            let (given, most) = (self.value_bytes, VALUE_BYTES_MAX);
+            return Err(usage(format!("--value-bytes {given}: expected at most {most}")));
+        }
         let load = Load {
             clients: self.clients,
             keys: self.keys,
@@ -70,11 +75,11 @@ impl Bench {
             std::panic::resume_unwind(panicked.into_panic());
         }
         let seconds = begun.elapsed().as_secs_f64();
+        report(&tally, seconds, out)?;
         if let Some(path) = &self.history {
             let written = history_file::write(path, &tally.take_history());
             written.map_err(|error| Ended { exit: Exit::Own, reason: error.to_string() })?;
         }
-        report(&tally, seconds, out)?;
         let answered = tally.answered.load(Ordering::Relaxed);
         Ok(if answered > 0 { Exit::Done } else { Exit::Unavailable })
     }
@@ -85,7 +90,7 @@ async fn show_progress(tally: &Tally, begun: Instant, length: Duration) {
     let style = ProgressStyle::with_template("{bar:40} {msg}");
     bar.set_style(style.expect("a constant template"));
     while begun.elapsed() < length {
-        tokio::time::sleep(TICK.min(length - begun.elapsed())).await;
+        tokio::time::sleep(TICK.min(length.saturating_sub(begun.elapsed()))).await;
         let answered = tally.answered.load(Ordering::Relaxed);
         let rate = answered as f64 / begun.elapsed().as_secs_f64();
         bar.set_position(begun.elapsed().as_millis() as u64);

@@ -167,6 +167,9 @@ async fn scan(
     let data: Vec<_> =
         rows.iter().map(|(key, value)| (text(Some(key)), text(Some(value)))).collect();
     out.print(&lines, &json!({ "rows": data, "more": more }))?;
+    if more {
+        out.note(&format!("there are more than these {} rows; see --limit", rows.len()))?;
+    }
     Ok(Exit::Done)
 }
 

@@ -25,7 +25,7 @@ fn assert_refused(arguments: &[&str], variables: &[(&str, &str)], exit: i32, wor
 #[test]
 fn flags_are_named() {
     let good = ["--node-id", "1", "--cookie", COOKIE];
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--node-id", "one"], "'one' for '--node-id <N>'"),
         (&["--node-id", "0"], "--node-id 0: expected a number from 1"),
         (&["--cookie", "short"], "--cookie: 5 bytes; expected 16 or more"),
@@ -41,6 +41,7 @@ fn flags_are_named() {
         (&["--heartbeat-interval-ms=-5"], "'-5' for '--heartbeat-interval-ms <MS>'"),
         (&["--election-timeout-min-ms", "900"], "expected at least two heartbeats, 1000 ms"),
         (&["--election-timeout-max-ms", "1500"], "expected more than --election-timeout-min-ms"),
+        (&["--election-timeout-max-ms", "18446744073709551615"], "expected at most a day"),
         (&["--election-timeout-max-ms", "x"], "'x' for '--election-timeout-max-ms <MS>'"),
         (&["--config", "/nonexistent.toml"], "--config /nonexistent.toml: No such file"),
         (&["--frobnicate"], "unexpected argument '--frobnicate'"),
@@ -69,6 +70,12 @@ fn variables_are_named() {
         (("ASPEN_HEARTBEAT_INTERVAL_MS", "soon"), "ASPEN_HEARTBEAT_INTERVAL_MS: invalid value"),
         (("ASPEN_BIND", "here"), "ASPEN_BIND: invalid value 'here'"),
         (("ASPEN_NODEID", "1"), "ASPEN_NODEID: unexpected argument"),
+        (("ASPEN_NODE_ID", "0"), "ASPEN_NODE_ID 0: expected a number from 1"),
+        (("ASPEN_COOKIE", "short"), "ASPEN_COOKIE: 5 bytes; expected 16 or more"),
+        (
+            ("ASPEN_COOKIE_FILE", "/etc/hostname"),
+            "ASPEN_COOKIE and ASPEN_COOKIE_FILE are both given",
+        ),
     ];
     for (variable, words) in cases {
         let rest = good.into_iter().filter(|(name, _)| *name != variable.0);
@@ -105,10 +112,11 @@ fn the_later_word_counts() {
     let variables =
         [("ASPEN_COOKIE", COOKIE), ("ASPEN_HEARTBEAT_INTERVAL_MS", "9"), ("ASPEN_CONFIG", config)];
     // The file's zero beats the variable's nine.
-    assert_refused(&[], &variables, USAGE, "--heartbeat-interval-ms 0");
+    assert_refused(&[], &variables, USAGE, "node.toml: heartbeat-interval-ms 0: expected");
     // The flag's five beats the file's zero; the file's seven is too short for it.
     let flag = ["--heartbeat-interval-ms", "5"];
-    assert_refused(&flag, &variables, USAGE, "--election-timeout-min-ms 7: expected at least two");
+    let seven = "node.toml: election-timeout-min-ms 7: expected at least two";
+    assert_refused(&flag, &variables, USAGE, seven);
 }
 
 #[test]
@@ -165,8 +173,8 @@ fn places_of_others_are_checked() {
     }
     let good = [("ASPEN_NODE_ID", "1"), ("ASPEN_COOKIE", COOKIE)];
     for (variable, words) in [
-        (("ASPEN_PEERS", "here"), "--peers `here`: no `@`"),
-        (("ASPEN_TICKET", "nonsense"), "--ticket: not a ticket"),
+        (("ASPEN_PEERS", "here"), "ASPEN_PEERS `here`: no `@`"),
+        (("ASPEN_TICKET", "nonsense"), "ASPEN_TICKET: not a ticket"),
         (("ASPEN_DISABLE_MDNS", "soon"), "ASPEN_DISABLE_MDNS: invalid value 'soon'"),
     ] {
         assert_refused(&[], &[&good[..], &[variable]].concat(), USAGE, words);
@@ -174,5 +182,5 @@ fn places_of_others_are_checked() {
     let config = folder.path().join("node.toml");
     fs::write(&config, "disable-gossip = true\npeers = \"here\"\n").unwrap();
     let config = ["--config", config.to_str().unwrap()];
-    assert_refused(&config, &good, USAGE, "--peers `here`: no `@`");
+    assert_refused(&config, &good, USAGE, "node.toml: peers `here`: no `@`");
 }
