@@ -19,7 +19,7 @@ use iroh::endpoint::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::messages::Messages;
-use crate::protocol::{Answer, Calls, Numbered};
+use crate::protocol::{Answer, Batch, Calls, Numbered};
 use crate::stream::broken;
 use crate::transport::{Inner, IrohTransport, open};
 
@@ -109,7 +109,7 @@ fn refuse(to: NodeId, mut waiting: mpsc::Receiver<Waiting>, reason: String) {
 /// Sends what waits; gives the reason why that ended.
 async fn send_calls(
     waiting: &mut mpsc::Receiver<Waiting>,
-    sender: irpc::channel::mpsc::Sender<Vec<Numbered<Bytes>>>,
+    sender: irpc::channel::mpsc::Sender<Batch>,
     pending: &Pending,
 ) -> String {
     let mut number = 0;
@@ -125,11 +125,11 @@ async fn send_calls(
                 pending.lock().insert(number, response);
                 batch.push(Numbered { number, body: request });
             }
-            if bytes < BATCH_BYTES {
+            if bytes < BATCH_BYTES && batch.len() < CALLS_MAX {
                 next = waiting.try_recv().ok();
             }
         }
-        if let Err(error) = sender.send(batch).await {
+        if let Err(error) = sender.send(Batch(batch)).await {
             return format!("{error:#}");
         }
     }
@@ -214,7 +214,7 @@ pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
     lane: Lane,
     handler: Arc<H>,
     slots: &Slots,
-    mut calls: Messages<Vec<Numbered<Bytes>>>,
+    mut calls: Messages<Batch>,
     answers: irpc::channel::mpsc::Sender<Vec<Numbered<Answer>>>,
 ) {
     // Each call has a slot, so neither queue holds more than there are of those.
@@ -222,7 +222,7 @@ pub(crate) async fn serve_calls<H: Handler<IrohTransport>>(
     let (queue, served) = mpsc::unbounded_channel();
     let handler = &handler;
     let begin = async move {
-        while let Ok(Some(batch)) = calls.next().await {
+        while let Ok(Some(Batch(batch))) = calls.next().await {
             for Numbered { number, body: request } in batch {
                 let taken = slots.take(&request).await;
                 let queue = queue.clone();

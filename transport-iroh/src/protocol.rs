@@ -4,17 +4,21 @@
 //! finished to its reader, so the end that was meant is a message of its own ([`Frame::End`]):
 //! without it, a direction is broken.
 
+use std::fmt;
+
+use aspen_core::limits::CALLS_MAX;
 use bytes::Bytes;
 use irpc::channel::mpsc;
 use irpc::rpc_requests;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The first message of a QUIC stream.
 #[rpc_requests(message = Message, no_spans)]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Protocol {
     /// Requests and their responses, as many as there are, in messages that hold several.
-    #[rpc(tx = mpsc::Sender<Vec<Numbered<Answer>>>, rx = mpsc::Receiver<Vec<Numbered<Bytes>>>)]
+    #[rpc(tx = mpsc::Sender<Vec<Numbered<Answer>>>, rx = mpsc::Receiver<Batch>)]
     Calls(Calls),
     /// Frames in both directions.
     #[rpc(tx = mpsc::Sender<Frame>, rx = mpsc::Receiver<Frame>)]
@@ -35,6 +39,39 @@ pub(crate) struct Numbered<T> {
     /// The call's.
     pub(crate) number: u64,
     pub(crate) body: T,
+}
+
+/// Requests that were sent together, [`CALLS_MAX`] at most. One takes two bytes of a message and forty
+/// of memory, so a longer message of them is not read to its end.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Batch(pub(crate) Vec<Numbered<Bytes>>);
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Requests)
+    }
+}
+
+struct Requests;
+
+impl<'de> Visitor<'de> for Requests {
+    type Value = Batch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{CALLS_MAX} requests at most")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut requests: A) -> Result<Batch, A::Error> {
+        let mut batch = Vec::new();
+        while let Some(request) = requests.next_element()? {
+            if batch.len() == CALLS_MAX {
+                return Err(A::Error::invalid_length(batch.len() + 1, &self));
+            }
+            batch.push(request);
+        }
+        Ok(Batch(batch))
+    }
 }
 
 /// What came of a request.
@@ -68,4 +105,22 @@ pub(crate) enum Frame {
     Data(Bytes),
     /// None follows.
     End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_holds_as_many_requests_as_may_be_under_way() {
+        let message = |count: usize| {
+            let request = |number: u64| Numbered { number, body: Bytes::from_static(b"request") };
+            postcard::to_stdvec(&Batch((0..count as u64).map(request).collect())).unwrap()
+        };
+        let read = |message: &[u8]| postcard::from_bytes::<Batch>(message);
+        let Batch(requests) = read(&message(CALLS_MAX)).unwrap();
+        assert_eq!(requests.len(), CALLS_MAX);
+        assert_eq!(requests[7].number, 7);
+        assert!(read(&message(CALLS_MAX + 1)).is_err());
+    }
 }
