@@ -138,7 +138,8 @@ async fn run(cli: Cli) -> Result<Exit, Ended> {
     let ticket = ticket.ok_or_else(|| {
         usage("--ticket or ASPEN_TICKET is missing; a node prints its ticket when it starts".into())
     })?;
-    let ticket: Ticket = ticket.parse().map_err(|error| usage(format!("--ticket: {error}")))?;
+    let ticket: Result<Ticket, _> = ticket.parse();
+    let ticket = ticket.map_err(|error| usage(format!("--ticket or ASPEN_TICKET: {error}")))?;
     let client = Client::new(&ticket, Duration::from_millis(timeout_ms)).await;
     let client = client.map_err(|error| Ended { exit: Exit::Own, reason: error.to_string() })?;
     let client = Arc::new(client);

@@ -36,8 +36,12 @@ fn bad_usage_is_named_in_one_line() {
     let cut_off = &ticket[..ticket.len() - 3];
     let cases: [(&[&str], Option<&str>, &str); 12] = [
         (&["kv", "get", "a"], None, "--ticket or ASPEN_TICKET is missing"),
-        (&["kv", "get", "a"], Some("rubbish"), "--ticket: not a ticket: it begins otherwise"),
-        (&["kv", "get", "a"], Some(cut_off), "--ticket: not a ticket: it"),
+        (
+            &["kv", "get", "a"],
+            Some("rubbish"),
+            "--ticket or ASPEN_TICKET: not a ticket: it begins otherwise",
+        ),
+        (&["kv", "get", "a"], Some(cut_off), "--ticket or ASPEN_TICKET: not a ticket: it"),
         (&["kv", "get"], Some(&ticket), "required arguments were not provided: <KEY>"),
         (&["kv", "put", "a", "b"], Some(&ticket), "unrecognized subcommand 'put'"),
         (&["kv", "cas", "a", "b"], Some(&ticket), "--expected <VALUE>"),

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::processes::{Cluster, NODES, PATIENCE, output};
-use crate::{Load, Loaded};
+use crate::{Load, Loaded, System};
 
 const PORT: u16 = 27600;
 
 pub(crate) struct Aspen {
-    pub(crate) cluster: Cluster,
+    cluster: Cluster,
     cli: PathBuf,
     ticket: String,
 }
@@ -45,8 +45,14 @@ impl Aspen {
         command.args(["--json", "--ticket", &self.ticket]);
         command
     }
+}
 
-    pub(crate) fn load(&self, load: Load) -> Result<Loaded> {
+impl System for Aspen {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn load(&self, load: Load) -> Result<Loaded> {
         let output = output(self.command().arg("bench").args(load.arguments()))?;
         Ok(serde_json::from_slice(&output.stdout)?)
     }

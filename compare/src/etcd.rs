@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::processes::{Cluster, NODES, PATIENCE, output};
-use crate::{Kind, Load, Loaded};
+use crate::{Kind, Load, Loaded, System};
 
 const CLIENT_PORT: u16 = 23790;
 const PEER_PORT: u16 = 23800;
 
 pub(crate) struct Etcd {
-    pub(crate) cluster: Cluster,
+    cluster: Cluster,
 }
 
 fn url(port: u16) -> String {
@@ -46,8 +46,14 @@ impl Etcd {
         }
         Ok(etcd)
     }
+}
 
-    pub(crate) fn load(&self, load: Load) -> Result<Loaded> {
+impl System for Etcd {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn load(&self, load: Load) -> Result<Loaded> {
         let endpoints: Vec<_> = (0..NODES).map(|node| url(CLIENT_PORT + node)).collect();
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["etcd-load", "--endpoints", &endpoints.join(",")]);

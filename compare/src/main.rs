@@ -8,10 +8,11 @@ mod aspen;
 mod disk;
 mod etcd;
 mod etcd_load;
+mod floor;
 mod processes;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::processes::{Cluster, children_cpu_us};
 use crate::report::{Measured, Report};
+
+/// What the streams of the floors are.
+const FLOORS: [&str; 2] = ["quic", "tcp"];
 
 #[derive(Parser)]
 #[command(name = "aspen-compare", about = "Three Aspen nodes beside three etcd nodes")]
@@ -56,6 +60,10 @@ struct Run {
     /// How long each value is
     #[arg(long, value_name = "N", default_value_t = 256)]
     value_bytes: usize,
+    /// Measure with one client, beside both, what passing on, storing and answering cost without any
+    /// agreement, over QUIC and over TCP
+    #[arg(long)]
+    floor: bool,
     /// How many keys
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     keys: u64,
@@ -106,6 +114,22 @@ struct Latency {
     p99: u64,
 }
 
+/// Three servers that can be loaded.
+trait System {
+    fn cluster(&self) -> &Cluster;
+
+    /// Runs a load to its end.
+    fn load(&self, load: Load) -> Result<Loaded>;
+
+    /// Whether there is anything to learn from this load.
+    fn takes(&self, _load: Load) -> bool {
+        true
+    }
+}
+
+/// A system, and what was measured of it so far.
+type Measuring = (Box<dyn System>, Vec<Measured>);
+
 fn main() -> ExitCode {
     let done = match Cli::parse() {
         Cli::Run(run) => run.run(),
@@ -120,29 +144,33 @@ fn main() -> ExitCode {
 
 impl Run {
     fn run(self) -> Result<()> {
+        let measures_floor = !self.floor || self.clients.contains(&1);
+        anyhow::ensure!(measures_floor, "--floor: expected 1 among the --clients");
         let folder = tempfile::Builder::new().prefix("aspen-compare-").tempdir_in(&self.data);
         let folder = folder.with_context(|| format!("--data {}", self.data.display()))?;
         let sync_before = disk::sync_latency(folder.path())?;
-        let etcd = etcd::Etcd::start(&self.etcd, &folder.path().join("etcd"))?;
-        let aspen = aspen::Aspen::start(&self.aspen, &folder.path().join("aspen"))?;
-        let (mut of_etcd, mut of_aspen) = (Vec::new(), Vec::new());
+        let mut systems = self.start(folder.path())?;
         for round in 0..self.rounds {
-            for &kind in &self.loads {
-                for &clients in &self.clients {
-                    let Self { seconds, keys, value_bytes, .. } = self;
-                    let load = Load { kind, clients, seconds, keys, value_bytes };
-                    eprintln!(
-                        "round {} of {}: {kind:?}, {clients} clients",
-                        round + 1,
-                        self.rounds
-                    );
-                    of_etcd.push(measure(load, &etcd.cluster, || etcd.load(load))?);
-                    of_aspen.push(measure(load, &aspen.cluster, || aspen.load(load))?);
+            for load in self.loads() {
+                let Load { kind, clients, .. } = load;
+                eprintln!("round {} of {}: {kind:?}, {clients} clients", round + 1, self.rounds);
+                for (system, measured) in &mut systems {
+                    if system.takes(load) {
+                        measured.push(measure(load, system.as_ref())?);
+                    }
                 }
             }
+            // What one leaves behind it, another finds before it, and so does every other in its turn.
+            systems.reverse();
+        }
+        if self.rounds % 2 == 1 {
+            systems.reverse();
         }
         let sync_after = disk::sync_latency(folder.path())?;
-        let report = Report { sync_before, sync_after, etcd: of_etcd, aspen: of_aspen };
+        let mut measured = systems.into_iter().map(|(_, measured)| measured);
+        let (etcd, aspen) = measured.next().zip(measured.next()).context("two systems at least")?;
+        let floors = FLOORS.into_iter().zip(measured).collect();
+        let report = Report { sync_before, sync_after, etcd, aspen, floors };
         if let Some(path) = &self.json {
             std::fs::write(path, serde_json::to_vec_pretty(&report)?)
                 .with_context(|| format!("--json {}", path.display()))?;
@@ -150,12 +178,34 @@ impl Run {
         report.print();
         Ok(())
     }
+
+    /// Starts etcd, Aspen, and the floors if they are asked for.
+    fn start(&self, folder: &Path) -> Result<Vec<Measuring>> {
+        let mut systems: Vec<Box<dyn System>> = vec![
+            Box::new(etcd::Etcd::start(&self.etcd, &folder.join("etcd"))?),
+            Box::new(aspen::Aspen::start(&self.aspen, &folder.join("aspen"))?),
+        ];
+        for over in FLOORS.into_iter().filter(|_| self.floor) {
+            systems.push(Box::new(floor::Floor::start(&self.aspen, &folder.join(over), over)?));
+        }
+        Ok(systems.into_iter().map(|system| (system, Vec::new())).collect())
+    }
+
+    /// The loads of a round.
+    fn loads(&self) -> impl Iterator<Item = Load> {
+        let Self { seconds, keys, value_bytes, .. } = *self;
+        self.loads.iter().flat_map(move |&kind| {
+            let load = move |&clients| Load { kind, clients, seconds, keys, value_bytes };
+            self.clients.iter().map(load)
+        })
+    }
 }
 
 /// Runs a load and looks at what it cost.
-fn measure(load: Load, cluster: &Cluster, run: impl Fn() -> Result<Loaded>) -> Result<Measured> {
+fn measure(load: Load, system: &dyn System) -> Result<Measured> {
+    let cluster = system.cluster();
     let (servers, clients) = (cluster.cpu_us()?, children_cpu_us()?);
-    let loaded = run()?;
+    let loaded = system.load(load)?;
     anyhow::ensure!(loaded.failed + loaded.unknown == 0, "operations failed: {loaded:?}");
     let Latencies { reads, writes } = loaded.latency_us;
     let latency = reads.or(writes).context("nothing was answered")?;

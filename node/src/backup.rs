@@ -53,7 +53,7 @@ impl Backup {
         let ticket: Ticket = self
             .ticket
             .parse()
-            .map_err(|wrong| Refusal::input(format_args!("--ticket: {wrong}")))?;
+            .map_err(|wrong| Refusal::input(format_args!("--ticket or ASPEN_TICKET: {wrong}")))?;
         let mut file = BackupWriter::create(&self.out)
             .map_err(|wrong| Refusal::input(format_args!("--out {wrong}")))?;
         let settings = Settings::of_client(&ticket);

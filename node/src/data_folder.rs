@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 /// entries may be in a journal; a folder of format 1 gets one.
 const FORMAT: u32 = 2;
 const LOCK: &str = "lock";
-const IDENTITY: &str = "identity.json";
+pub(crate) const IDENTITY: &str = "identity.json";
 /// What a first start that is cut short leaves.
-const UNFINISHED_IDENTITY: &str = "identity.json.new";
+pub(crate) const UNFINISHED_IDENTITY: &str = "identity.json.new";
 const SYNC_FAILED: &str = "sync-failed";
 const RECOVERING: &str = "recovering";
 /// Linux tells here which boot of the machine this is.

@@ -112,7 +112,11 @@ impl RunningNode {
         let opened = opened.with_context(|| format!("data folder {}", path.display()))?;
         let (log, machine, store) = (opened.log, opened.machine, opened.store);
         let config = settings.node.clone();
-        let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await?;
+        let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await;
+        if raft.is_err() {
+            note_syncs(&folder, &sync_failed);
+        }
+        let raft = raft?;
         let others = Others::new(id, raft.clone(), found);
         let discovery = Discovery::start(&transport, &settings.discovery, others).await;
         let patience = settings.node.election_max;

@@ -21,7 +21,7 @@ use clap::Args;
 
 use crate::backup_file::{BackupReader, cluster_mark};
 use crate::commands::Refusal;
-use crate::data_folder::{DataFolder, cluster_name};
+use crate::data_folder::{DataFolder, IDENTITY, UNFINISHED_IDENTITY, cluster_name};
 use crate::settings;
 use crate::volume::FolderVolume;
 
@@ -120,11 +120,12 @@ impl Restore {
 
     /// Takes back what a restore that failed has written.
     fn clear(&self, is_new: bool) {
-        // What cannot be removed has no identity, and no node comes up on it.
         if is_new {
             let _ = fs::remove_dir_all(&self.data_dir);
         } else {
-            for name in [storage::DATABASE, storage::UNFINISHED, storage::JOURNAL] {
+            // The identity first: no node comes up on what cannot be removed after it.
+            let of_storage = [storage::DATABASE, storage::UNFINISHED, storage::JOURNAL];
+            for name in [IDENTITY, UNFINISHED_IDENTITY].into_iter().chain(of_storage) {
                 let _ = fs::remove_file(self.data_dir.join(name));
             }
         }

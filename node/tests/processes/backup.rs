@@ -300,7 +300,7 @@ async fn a_backup_that_fails_leaves_no_file_and_the_old_one() {
     assert_refused(
         &["backup", "--ticket", "rubbish", "--out", out],
         USAGE,
-        "--ticket: not a ticket",
+        "--ticket or ASPEN_TICKET: not a ticket",
     );
     assert_refused(&["backup", "--ticket", &ticket], USAGE, "--out <FILE>");
     let nowhere = ["backup", "--ticket", &ticket, "--out", "/nonexistent/backup"];
