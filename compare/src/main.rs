@@ -154,17 +154,17 @@ impl Run {
             for load in self.loads() {
                 let Load { kind, clients, .. } = load;
                 eprintln!("round {} of {}: {kind:?}, {clients} clients", round + 1, self.rounds);
-                for (system, measured) in &mut systems {
+                let mut turns: Vec<_> = systems.iter_mut().collect();
+                // What a load leaves behind it is to meet each system as often.
+                if round % 2 == 1 {
+                    turns.reverse();
+                }
+                for (system, measured) in turns {
                     if system.takes(load) {
                         measured.push(measure(load, system.as_ref())?);
                     }
                 }
             }
-            // What one leaves behind it, another finds before it, and so does every other in its turn.
-            systems.reverse();
-        }
-        if self.rounds % 2 == 1 {
-            systems.reverse();
         }
         let sync_after = disk::sync_latency(folder.path())?;
         let mut measured = systems.into_iter().map(|(_, measured)| measured);

@@ -105,18 +105,19 @@ impl RunningNode {
         let opened = tokio::task::spawn_blocking(move || {
             storage::open::<TokioRuntime, _>(Arc::new(volume), &StorageConfig::default())
         });
-        let opened = opened.await?;
-        if opened.is_err() {
+        let (config, network) = (settings.node.clone(), transport.clone());
+        let started = async {
+            let opened =
+                opened.await?.with_context(|| format!("data folder {}", path.display()))?;
+            let (log, machine, store) = (opened.log, opened.machine, opened.store);
+            let raft = Node::start(config, network, log, machine, store.clone()).await?;
+            anyhow::Ok((raft, store))
+        };
+        let started = started.await;
+        if started.is_err() {
             note_syncs(&folder, &sync_failed);
         }
-        let opened = opened.with_context(|| format!("data folder {}", path.display()))?;
-        let (log, machine, store) = (opened.log, opened.machine, opened.store);
-        let config = settings.node.clone();
-        let raft = Node::start(config, transport.clone(), log, machine, store.clone()).await;
-        if raft.is_err() {
-            note_syncs(&folder, &sync_failed);
-        }
-        let raft = raft?;
+        let (raft, store) = started?;
         let others = Others::new(id, raft.clone(), found);
         let discovery = Discovery::start(&transport, &settings.discovery, others).await;
         let patience = settings.node.election_max;

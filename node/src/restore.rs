@@ -131,3 +131,34 @@ impl Restore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_leaves_nothing_to_come_up_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let restore = Restore {
+            node_id: 1,
+            cookie: None,
+            cookie_file: None,
+            data_dir: path.clone(),
+            bind: settings::DEFAULT_BIND.parse().unwrap(),
+            from: PathBuf::new(),
+        };
+        let names = [IDENTITY, UNFINISHED_IDENTITY, storage::DATABASE, storage::JOURNAL, "mine"];
+        let fill = || {
+            fs::create_dir_all(&path).unwrap();
+            names.iter().for_each(|name| fs::write(path.join(name), "").unwrap());
+        };
+        fill();
+        restore.clear(false);
+        let left = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["mine"]);
+        fill();
+        restore.clear(true);
+        assert!(!path.exists());
+    }
+}

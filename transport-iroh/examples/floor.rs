@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, ValueEnum};
 use hdrhistogram::Histogram;
-use iroh::endpoint::{Connection, presets};
+use iroh::endpoint::{Connection, RecvStream, SendStream, presets};
 use iroh::{Endpoint, EndpointAddr, RelayMode};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -108,6 +108,11 @@ impl Stream {
         Ok(Self { send: Box::new(send), receive: Box::new(receive), _connection: None })
     }
 
+    fn quic(connection: Connection, (send, receive): (SendStream, RecvStream)) -> Self {
+        let (send, receive) = (Box::new(send), Box::new(receive));
+        Self { send, receive, _connection: Some(connection) }
+    }
+
     async fn ask(&mut self, request: &[u8; REQUEST_BYTES]) -> Result<()> {
         self.send.write_all(request).await?;
         self.receive.read_exact(&mut [0; ANSWER_BYTES]).await?;
@@ -152,9 +157,8 @@ impl Network {
         let (id, socket) = address.split_once(' ').context("an id and an address")?;
         let peer = EndpointAddr::new(id.parse()?).with_ip_addr(socket.parse()?);
         let connection = endpoint.connect(peer, ALPN).await?;
-        let (send, receive) = connection.open_bi().await?;
-        let (send, receive) = (Box::new(send), Box::new(receive));
-        Ok(Stream { send, receive, _connection: Some(connection) })
+        let streams = connection.open_bi().await?;
+        Ok(Stream::quic(connection, streams))
     }
 
     async fn accept(&self) -> Result<Stream> {
@@ -162,9 +166,8 @@ impl Network {
             Self::Tcp(listener) => Stream::tcp(listener.accept().await?.0),
             Self::Quic(endpoint) => {
                 let connection = endpoint.accept().await.context("the endpoint is closed")?.await?;
-                let (send, receive) = connection.accept_bi().await?;
-                let (send, receive) = (Box::new(send), Box::new(receive));
-                Ok(Stream { send, receive, _connection: Some(connection) })
+                let streams = connection.accept_bi().await?;
+                Ok(Stream::quic(connection, streams))
             }
         }
     }
