@@ -14,9 +14,10 @@
 //! committed, each turn of the loop begins by telling its metrics, and no turn appends one, sees it
 //! committed and appends the next. The quorums of two memberships that follow one another meet.
 //!
-//! No more nodes are asked than a quorum needs, those first that confirmed last; the others when an
-//! answer is long in coming or is no. Where this way does not lead to a quorum, openraft's own is
-//! taken, which also knows why.
+//! For a read that is alone, all nodes are asked, and the quickest answers count: there is time for
+//! that. For several, no more than a quorum needs, those first that confirmed last; the others when
+//! an answer is long in coming or is no. Where this way does not lead to a quorum, openraft's own
+//! is taken, which also knows why.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,8 +127,12 @@ impl Leadership {
         self.voters.iter().all(|voters| voters.intersection(nodes).count() * 2 > voters.len())
     }
 
-    /// How many of these, in this order, are a quorum together with `id`; all, if they are none.
-    fn enough(&self, id: NodeId, others: &[NodeId]) -> usize {
+    /// How many of these, in this order, are asked at once for so many reads: all for one, for more
+    /// as many as are a quorum together with `id`; all, if they are none.
+    fn enough(&self, reads: usize, id: NodeId, others: &[NodeId]) -> usize {
+        if reads == 1 {
+            return others.len();
+        }
         let quorum = (0..others.len())
             .find(|count| self.is_quorum(&others[..*count].iter().copied().chain([id]).collect()));
         quorum.unwrap_or(others.len())
@@ -156,7 +161,8 @@ where
             if waiting.is_empty() {
                 return;
             }
-            let round = R::timeout(self.inner.config.heartbeat, self.round(&mut asked));
+            let round = self.round(waiting.len(), &mut asked);
+            let round = R::timeout(self.inner.config.heartbeat, round);
             let confirmed = round.await.unwrap_or(false);
             for waiter in waiting {
                 // Whoever waited may have given up.
@@ -165,7 +171,8 @@ where
         }
     }
 
-    async fn round(&self, asked: &mut Asked) -> bool {
+    /// Whether a quorum confirms for so many reads that this node leads.
+    async fn round(&self, reads: usize, asked: &mut Asked) -> bool {
         let Some(leadership) = self.leadership() else { return false };
         let request = Request::<R>::Confirm { term: leadership.term };
         let Ok(frame) = codec::encode(&request) else { return false };
@@ -173,7 +180,7 @@ where
         asked.round += 1;
         let others = leadership.alive.iter().copied().filter(|node| *node != id).collect();
         let mut chosen = asked.order(others);
-        let mut rest = chosen.split_off(leadership.enough(id, &chosen));
+        let mut rest = chosen.split_off(leadership.enough(reads, id, &chosen));
         chosen.iter().for_each(|node| self.ask(*node, &frame, asked));
         let mut confirmed = BTreeSet::new();
         if self.confirms(leadership.term) {
@@ -273,11 +280,12 @@ mod tests {
         assert!(!joint.is_quorum(&nodes(&[1, 2, 3])));
 
         let others = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
-        assert_eq!(three.enough(NodeId(1), &others(&[3, 2])), 1);
-        assert_eq!(four.enough(NodeId(1), &others(&[4, 3, 2])), 2);
-        assert_eq!(joint.enough(NodeId(1), &others(&[2, 5, 3, 4])), 3);
-        assert_eq!(joint.enough(NodeId(1), &others(&[2, 5])), 2, "all, who are none");
-        assert_eq!(leadership(&[&[1]]).enough(NodeId(1), &[]), 0);
+        assert_eq!(three.enough(2, NodeId(1), &others(&[3, 2])), 1);
+        assert_eq!(four.enough(2, NodeId(1), &others(&[4, 3, 2])), 2);
+        assert_eq!(joint.enough(2, NodeId(1), &others(&[2, 5, 3, 4])), 3);
+        assert_eq!(joint.enough(1, NodeId(1), &others(&[2, 5, 3, 4])), 4, "one read asks all");
+        assert_eq!(joint.enough(2, NodeId(1), &others(&[2, 5])), 2, "all, who are none");
+        assert_eq!(leadership(&[&[1]]).enough(2, NodeId(1), &[]), 0);
     }
 
     #[test]
