@@ -98,12 +98,16 @@ fn lost(recorder: &Recorder) -> Run {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc::sync_channel;
 
     use super::*;
 
-    const IMPATIENT: Patience =
-        Patience { glance: Duration::from_millis(1), still_glances_max: 5, deaf_glances_max: 5 };
+    /// Gives nobody up: the machine may let a run's thread wait for longer than any glances.
+    const IMPATIENT: Patience = Patience {
+        glance: Duration::from_millis(1),
+        still_glances_max: 5,
+        deaf_glances_max: u32::MAX,
+    };
 
     fn ended(recorder: &Recorder) -> Run {
         let reason = format!("{:?}", recorder.control().aborted());
@@ -132,16 +136,15 @@ mod tests {
 
     #[test]
     fn a_run_whose_time_passes_is_left_alone() {
-        let glances = Arc::new(AtomicU32::new(0));
-        let counted = glances.clone();
+        let (stepped, steps) = sync_channel(0);
+        // No further glance before time has passed, or the run has ended.
         let progress = move |_| {
-            glances.fetch_add(1, Ordering::Relaxed);
+            let _ = steps.recv();
         };
         let run = watch(&IMPATIENT, progress, move |recorder| {
-            let mut virtual_us = 0;
-            while counted.load(Ordering::Relaxed) < 4 * IMPATIENT.still_glances_max {
-                virtual_us += 1;
+            for virtual_us in 1..u64::from(4 * IMPATIENT.still_glances_max) {
                 recorder.control().progress(virtual_us);
+                stepped.send(()).unwrap();
             }
             ended(recorder)
         });
@@ -152,7 +155,7 @@ mod tests {
     fn a_run_that_does_not_listen_is_given_up() {
         let (release, held) = channel::<()>();
         let run = watch(
-            &IMPATIENT,
+            &Patience { deaf_glances_max: 5, ..IMPATIENT },
             |_| {},
             move |recorder| {
                 // Until the test is over.
