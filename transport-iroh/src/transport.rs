@@ -103,6 +103,7 @@ pub struct IrohTransport(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
+    relay: Option<RelayUrl>,
     pub(crate) credentials: Credentials,
     pub(crate) allowed: AllowList,
     pub(crate) refusals: Refusals,
@@ -156,6 +157,7 @@ impl IrohTransport {
         let connections = Arc::new(Connections::new(endpoint.clone(), credentials.clone()));
         Ok(Self(Arc::new(Inner {
             endpoint,
+            relay: settings.relay,
             credentials,
             allowed: AllowList::default(),
             refusals: Refusals::default(),
@@ -171,14 +173,16 @@ impl IrohTransport {
     }
 
     /// Where the endpoint can be reached: where it listens, or, if that is every address of the
-    /// machine, those that the machine has.
+    /// machine, those that the machine has; and its relay, whether that has answered yet or not.
     pub fn address(&self) -> PeerAddress {
         let bound = self.0.endpoint.bound_sockets();
-        if bound.iter().any(|socket| socket.ip().is_unspecified()) {
-            return PeerAddress(self.0.endpoint.addr());
-        }
-        let address = EndpointAddr::new(self.id());
-        PeerAddress(bound.into_iter().fold(address, EndpointAddr::with_ip_addr))
+        let address = if bound.iter().any(|socket| socket.ip().is_unspecified()) {
+            self.0.endpoint.addr()
+        } else {
+            let address = EndpointAddr::new(self.id());
+            bound.into_iter().fold(address, EndpointAddr::with_ip_addr)
+        };
+        PeerAddress(self.0.relay.iter().cloned().fold(address, EndpointAddr::with_relay_url))
     }
 
     /// Whoever runs this says that an endpoint is here; what the membership says counts beside it.

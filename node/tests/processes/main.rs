@@ -13,6 +13,7 @@ mod harness;
 mod members;
 mod metrics;
 mod namespaces;
+mod relay;
 mod settings;
 mod strangers;
 mod trial;
