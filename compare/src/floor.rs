@@ -9,19 +9,20 @@ use anyhow::Result;
 use crate::processes::{Cluster, NODES, output};
 use crate::{Kind, Load, Loaded, System};
 
+/// Where `compare/run` has cargo put it.
+const PROGRAM: &str = "target/release/examples/floor";
+
 pub(crate) struct Floor {
     cluster: Cluster,
     /// What its streams are: `quic` or `tcp`.
     over: &'static str,
-    program: PathBuf,
     folder: PathBuf,
 }
 
 impl Floor {
-    pub(crate) fn start(programs: &Path, folder: &Path, over: &'static str) -> Result<Self> {
-        let program = programs.join("examples").join("floor");
+    pub(crate) fn start(folder: &Path, over: &'static str) -> Result<Self> {
         let (cluster, folder) = (Cluster::default(), folder.to_owned());
-        let mut floor = Self { cluster, over, program, folder };
+        let mut floor = Self { cluster, over, folder };
         for node in 1..=NODES {
             let mut command = floor.command("serve");
             command.args(["--node", &node.to_string()]);
@@ -31,7 +32,7 @@ impl Floor {
     }
 
     fn command(&self, what: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(PROGRAM);
         command.args([what, "--over", self.over, "--folder"]).arg(&self.folder);
         command
     }

@@ -186,7 +186,7 @@ impl Run {
             Box::new(aspen::Aspen::start(&self.aspen, &folder.join("aspen"))?),
         ];
         for over in FLOORS.into_iter().filter(|_| self.floor) {
-            systems.push(Box::new(floor::Floor::start(&self.aspen, &folder.join(over), over)?));
+            systems.push(Box::new(floor::Floor::start(&folder.join(over), over)?));
         }
         Ok(systems.into_iter().map(|system| (system, Vec::new())).collect())
     }

@@ -17,6 +17,7 @@ const FLAGS: &[&str] = &["--relay-url", "http://10.9.9.9:3340"];
 const WIRES: &str = "
     mount -t tmpfs tmpfs /run
     ip link set lo up
+    echo 0 > /proc/sys/net/ipv4/ip_forward
     ip addr add 10.9.9.9/32 dev lo
     ip rule add priority 2 lookup local
     ip rule del priority 0
@@ -34,7 +35,6 @@ const WIRES: &str = "
         ip -n n$i rule add priority 1 iif eth0 ipproto udp blackhole
         ip rule add priority 1 iif h$i ipproto udp blackhole
     done
-    test \"$(cat /proc/sys/net/ipv4/ip_forward)\" = 0
 ";
 
 async fn relay() -> Server {
