@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 /// Namespaces, wires, and the tool that cuts them.
-const WIRES: &str = "
+pub(crate) const WIRES: &str = "
     mount -t tmpfs tmpfs /run
     ip link set lo up
     echo 1 > /proc/sys/net/ipv4/ip_forward
@@ -41,9 +41,15 @@ const WIRES: &str = "
 ";
 
 async fn start() -> Cluster {
+    start_with(&[]).await
+}
+
+/// A node at the end of each wire, with these flags beside the usual ones.
+pub(crate) async fn start_with(flags: &'static [&'static str]) -> Cluster {
     let place = |id: u64, folder: &Path| Place {
         bind: format!("10.0.{id}.2:7600"),
         namespace: Some(format!("n{id}")),
+        flags,
         ..Place::on_loopback(folder.join(id.to_string()))
     };
     Cluster::start_in(place).await
