@@ -55,9 +55,13 @@ fn node(cookie: &[u8]) -> Credentials {
 
 async fn serve(key: u8) -> IrohTransport {
     let server = IrohTransport::bind(settings(key, node(COOKIE))).await.unwrap();
-    let serving = server.clone();
-    drop(TokioRuntime::spawn(async move { serving.serve(Arc::new(Echo)).await }));
+    echo(server.clone());
     server
+}
+
+/// Serves calls with their echo.
+fn echo(server: IrohTransport) {
+    drop(TokioRuntime::spawn(async move { server.serve(Arc::new(Echo)).await }));
 }
 
 /// An endpoint that knows where the server is.
@@ -287,4 +291,47 @@ fn a_restarted_peer_is_noticed_in_time() {
         let noticed = TokioRuntime::timeout(Duration::from_secs(2), again).await;
         assert!(noticed.is_ok(), "it was not noticed within 2 s");
     });
+}
+
+/// The same when this process stands still meanwhile, for long or not: what it then takes for a
+/// round trip must not make it hold on to the connection.
+#[test]
+fn a_peer_that_restarts_while_we_stand_still_is_noticed_in_time() {
+    for stop in [Settings::IDLE_TIMEOUT * 2, Settings::IDLE_TIMEOUT * 3 / 4] {
+        let world = IrohWorld::new(Settings::IDLE_TIMEOUT);
+        let (stopping, stops) = std::sync::mpsc::channel();
+        let (resume, resumed) = std::sync::mpsc::channel();
+        let ours = world.clone();
+        let asking = async move {
+            let a = ours.start(A).await;
+            let hello = || a.call(B, Lane::Control, Bytes::from("hello"));
+            while hello().await.is_err() {}
+            // Its receipt comes while we stand still.
+            let asked = a.call(B, Lane::Control, Bytes::from("slowly"));
+            let _ = TokioRuntime::timeout(Duration::from_millis(2), asked).await;
+            stopping.send(()).unwrap();
+            resumed.recv().unwrap();
+            let again = async { while hello().await.is_err() {} };
+            TokioRuntime::timeout(Duration::from_secs(2), again).await.is_ok()
+        };
+        // All of this endpoint is on one thread, and stands still with it.
+        let asking = std::thread::spawn(|| {
+            TokioRuntime::new(1).block_on(async { TokioRuntime::spawn(asking).await.unwrap() })
+        });
+        run(|| async {
+            echo(world.start(B).await);
+            while stops.try_recv().is_err() {
+                TokioRuntime::sleep(Duration::from_millis(1)).await;
+            }
+            TokioRuntime::sleep(stop / 2).await;
+            world.kill(B).await;
+            echo(world.start(B).await);
+            TokioRuntime::sleep(stop / 2).await;
+            resume.send(()).unwrap();
+            while !asking.is_finished() {
+                TokioRuntime::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(asking.join().unwrap(), "not noticed within 2 s after standing still {stop:?}");
+        });
+    }
 }

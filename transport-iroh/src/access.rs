@@ -149,6 +149,10 @@ pub(crate) mod closed {
     pub(crate) const NOT_ALLOWED: VarInt = VarInt::from_u32(403);
     /// The proof did not come in time.
     pub(crate) const TOO_SLOW: VarInt = VarInt::from_u32(408);
+    /// The dialer was stopped so long that its peers must have given up.
+    pub(crate) const STOOD_STILL: VarInt = VarInt::from_u32(503);
+    /// The dialer has heard nothing for an idle timeout.
+    pub(crate) const SILENT: VarInt = VarInt::from_u32(504);
 }
 
 /// Who proves.

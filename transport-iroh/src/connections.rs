@@ -2,7 +2,7 @@
 //!
 //! A connection is dialed in a task of its own, so that a caller who gives up takes nobody's
 //! connection away, and no lock is held while it is dialed. One that was closed, by either side or
-//! by silence, is dialed anew when it is asked for next.
+//! by silence (`watch`), is dialed anew when it is asked for next.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,17 +14,24 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr};
+use tokio::task::AbortHandle;
 
 use crate::access::{self, Credentials, Purpose};
 use crate::calls::Caller;
 use crate::discovery::AddressBook;
 
-type Dialing = Shared<BoxFuture<'static, Result<Connection, String>>>;
+/// A connection that is being dialed.
+#[derive(Clone)]
+struct Dialing {
+    number: u64,
+    task: AbortHandle,
+    dialed: Shared<BoxFuture<'static, Result<Connection, String>>>,
+}
 
 /// The way to one peer on one lane.
 #[derive(Clone)]
 enum Way {
-    Dialing(u64, Dialing),
+    Dialing(Dialing),
     Open(Connection, Option<Caller>),
 }
 
@@ -73,10 +80,30 @@ impl Connections {
             // Whoever dials where it was may have to wait; the next call dials where it is.
             let nodes = self.book.nodes_of(endpoint);
             let in_vain =
-                |peer: NodeId, way: &Way| nodes.contains(&peer) && matches!(way, Way::Dialing(..));
+                |peer: NodeId, way: &Way| nodes.contains(&peer) && matches!(way, Way::Dialing(_));
             self.known().ways.retain(|(peer, _), way| !in_vain(*peer, way));
         }
         is_new
+    }
+
+    /// The connections that are open, also those whose callers did not wait for them.
+    pub(crate) fn open(&self) -> BTreeMap<(NodeId, Lane), Connection> {
+        let open = |way: &Way| match way {
+            Way::Open(connection, _) => Some(connection.clone()),
+            Way::Dialing(dialing) => dialing.dialed.clone().now_or_never()?.ok(),
+        };
+        let known = self.known();
+        let found = known.ways.iter().filter_map(|(to, way)| Some((*to, open(way)?)));
+        found.filter(|(_, connection)| connection.close_reason().is_none()).collect()
+    }
+
+    /// Gives up all that is being dialed; whoever waits for it is told.
+    pub(crate) fn hang_up(&self) {
+        for way in self.known().ways.values() {
+            if let Way::Dialing(dialing) = way {
+                dialing.task.abort();
+            }
+        }
     }
 
     /// An open connection to the peer, dialed if there is none.
@@ -86,13 +113,13 @@ impl Connections {
         lane: Lane,
     ) -> Result<Connection, TransportError> {
         let unreachable = |reason: String| TransportError::Unreachable { to: node, reason };
-        let (number, dialing) = match self.way(node, lane).map_err(unreachable)? {
+        let Dialing { number, dialed, .. } = match self.way(node, lane).map_err(unreachable)? {
             Way::Open(connection, _) => return Ok(connection),
-            Way::Dialing(number, dialing) => (number, dialing),
+            Way::Dialing(dialing) => dialing,
         };
-        let dialed = dialing.await;
+        let dialed = dialed.await;
         let mut known = self.known();
-        let ours = |way: &Way| matches!(way, Way::Dialing(other, _) if *other == number);
+        let ours = |way: &Way| matches!(way, Way::Dialing(other) if other.number == number);
         if known.ways.get(&(node, lane)).is_some_and(ours) {
             match &dialed {
                 Ok(connection) => {
@@ -135,21 +162,21 @@ impl Connections {
         }
         let address = self.book.ways_to(node).ok_or("no address of it is known")?;
         known.dialed += 1;
-        let number = known.dialed;
-        let way = Way::Dialing(number, self.dial(address, lane));
+        let way = Way::Dialing(self.dial(known.dialed, address, lane));
         known.ways.insert((node, lane), way.clone());
         Ok(way)
     }
 
-    fn dial(self: &Arc<Self>, address: EndpointAddr, lane: Lane) -> Dialing {
+    fn dial(self: &Arc<Self>, number: u64, address: EndpointAddr, lane: Lane) -> Dialing {
         let this = self.clone();
-        let task = tokio::spawn(async move {
+        let dialing = tokio::spawn(async move {
             let dialing = this.connect(address, lane);
             let late = |_| format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
             tokio::time::timeout(CONNECT_TIMEOUT, dialing).await.map_err(late)?
         });
-        let dialed = task.map(|ended| ended.unwrap_or_else(|error| Err(error.to_string())));
-        dialed.boxed().shared()
+        let task = dialing.abort_handle();
+        let dialed = dialing.map(|ended| ended.unwrap_or_else(|_| Err("given up".to_owned())));
+        Dialing { number, task, dialed: dialed.boxed().shared() }
     }
 
     async fn connect(&self, address: EndpointAddr, lane: Lane) -> Result<Connection, String> {

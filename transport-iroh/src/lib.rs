@@ -19,6 +19,7 @@ mod serve;
 mod stream;
 mod ticket;
 mod transport;
+mod watch;
 
 pub use access::{ClientSecret, ClusterKeys, Credentials};
 pub use address::{AddressError, PeerAddress};

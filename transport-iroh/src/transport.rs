@@ -24,6 +24,7 @@ use crate::protocol::{Protocol, Stream};
 use crate::serve::{self, Refusals};
 use crate::stream::{IrohReceiver, IrohSender, check_length};
 use crate::ticket::Ticket;
+use crate::watch::watch;
 
 /// How much of a stream may be under way unread. noq 1.4 ends a connection when more than 2048
 /// pieces of a stream, as they came in packets, wait to be read: it takes full packets, which it
@@ -45,7 +46,8 @@ pub struct Settings {
     pub bind: Vec<SocketAddr>,
     /// A relay to be reached through where no direct way is; `None`: none.
     pub relay: Option<RelayUrl>,
-    /// After this long without a word from its peer a connection is broken.
+    /// After this long without a word from its peer a connection is broken; one that was accepted
+    /// may take longer, three probe timeouts of QUIC.
     pub idle_timeout: Duration,
 }
 
@@ -155,6 +157,7 @@ impl IrohTransport {
         let endpoint = builder.bind().await.map_err(|cause| error(&cause))?;
         let credentials = settings.credentials;
         let connections = Arc::new(Connections::new(endpoint.clone(), credentials.clone()));
+        tokio::spawn(watch(Arc::downgrade(&connections), settings.idle_timeout));
         Ok(Self(Arc::new(Inner {
             endpoint,
             relay: settings.relay,

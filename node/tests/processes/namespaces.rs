@@ -99,7 +99,11 @@ async fn served_without(cluster: &Cluster, gone: u64, bound: Duration) {
     let (key, value) = (Bytes::from("still"), Bytes::from("there"));
     assert_eq!(client.write(Command::Set { key, value }).await, Ok(Reply::Done));
     let took = begun.elapsed();
-    assert!(took <= bound, "service was back after {took:?}, allowed are {bound:?}");
+    if took > bound {
+        // How often was voted, and whether they agree, says what took so long.
+        let states = cluster.client.states().await;
+        panic!("service was back after {took:?}, allowed are {bound:?}: {states:#?}");
+    }
 }
 
 /// The load's clients are all served, all nodes hold the same, and the history is linearizable.
@@ -181,12 +185,15 @@ fn a_pause_costs_an_election_at_most() {
         running.answers(200).await;
         cluster.node(follower).signal("CONT");
         cluster.caught_up().await;
-        let leader = cluster.leader().await;
-        cluster.node(leader).signal("STOP");
-        served_without(&cluster, leader, UNHEARD).await;
-        running.answers(200).await;
-        cluster.node(leader).signal("CONT");
-        cluster.caught_up().await;
+        // Each time but the first, one is needed that has just stood still itself.
+        for _ in 0..3 {
+            let leader = cluster.leader().await;
+            cluster.node(leader).signal("STOP");
+            served_without(&cluster, leader, UNHEARD).await;
+            running.answers(200).await;
+            cluster.node(leader).signal("CONT");
+            cluster.caught_up().await;
+        }
         all_is_well(&cluster, running).await;
     });
 }
