@@ -14,19 +14,24 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aspen_cli::Client;
 use aspen_core::NodeId;
 use aspen_core::api::{ClusterState, Consistency, ControlBody, Scan};
+use aspen_core::command::{Command::Set, Reply};
 use aspen_transport_iroh::{PeerAddress, Ticket};
 use bytes::Bytes;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 pub(crate) const COOKIE: &str = "the cookie of the tests with processes";
 pub(crate) const HEARTBEAT_MS: u64 = 100;
 pub(crate) const ELECTION_MIN_MS: u64 = 300;
 pub(crate) const ELECTION_MAX_MS: u64 = 600;
+/// How long service may be away when a leader is not heard any more.
+pub(crate) const UNHEARD: Duration = Duration::from_millis(2 * ELECTION_MAX_MS + 1000);
 /// How long anything may take that is not held up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -292,6 +297,28 @@ impl Cluster {
         found.unwrap_or_else(|_| panic!("node {than} leads on"))
     }
 
+    /// Asserts that a new client finds service without this node in time.
+    pub(crate) async fn served_without(&self, gone: u64, bound: Duration) {
+        let begun = Instant::now();
+        let stalled = Arc::new(AtomicU64::new(0));
+        let watching = tokio::spawn(count_stalls(stalled.clone()));
+        let left = self.nodes.values().filter(|node| node.id != gone && node.runs());
+        let client = client_of(left, PATIENCE).await;
+        let (key, value) = (Bytes::from("still"), Bytes::from("there"));
+        assert_eq!(client.write(Set { key, value }).await, Ok(Reply::Done));
+        let took = begun.elapsed();
+        watching.abort();
+        if took > bound {
+            // Terms say how often was voted, and stalls whether anybody could.
+            let stalled = stalled.load(Ordering::Relaxed);
+            let states = self.client.states().await;
+            panic!(
+                "service was back after {took:?}, allowed are {bound:?}; \
+                 the machine stood still for {stalled} ms of that: {states:#?}"
+            );
+        }
+    }
+
     /// Waits until every node has applied what any had when this was asked.
     pub(crate) async fn caught_up(&self) {
         let applied = |states: &[ClusterState]| -> Vec<Option<u64>> {
@@ -339,6 +366,19 @@ impl Cluster {
         };
         let found = tokio::time::timeout(PATIENCE, looking).await;
         found.unwrap_or_else(|_| panic!("waited for {what} in vain"))
+    }
+}
+
+/// Counts the milliseconds for which a timer is late, if that is more than a scheduler's doing.
+async fn count_stalls(stalled: Arc<AtomicU64>) {
+    let nap = Duration::from_millis(10);
+    loop {
+        let begun = Instant::now();
+        tokio::time::sleep(nap).await;
+        let late = begun.elapsed().saturating_sub(nap).as_millis();
+        if late > 50 {
+            stalled.fetch_add(late as u64, Ordering::Relaxed);
+        }
     }
 }
 
