@@ -94,6 +94,7 @@ macro_rules! transport_laws {
             the_longest_frame_passes_and_a_longer_one_does_not,
             a_node_that_is_not_there_is_unreachable,
             a_stream_keeps_the_order_of_a_thousand_frames,
+            a_stream_without_frames_stays_open,
             a_sender_waits_while_nobody_reads,
             a_finished_direction_ends_after_its_last_frame,
             a_dropped_sender_breaks_its_direction,

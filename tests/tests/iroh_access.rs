@@ -7,6 +7,7 @@ use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use aspen_core::NodeId;
@@ -320,7 +321,7 @@ fn a_peer_that_restarts_while_we_stand_still_is_noticed_in_time() {
         });
         run(|| async {
             echo(world.start(B).await);
-            while stops.try_recv().is_err() {
+            while stops.try_recv() == Err(TryRecvError::Empty) {
                 TokioRuntime::sleep(Duration::from_millis(1)).await;
             }
             TokioRuntime::sleep(stop / 2).await;

@@ -149,9 +149,9 @@ pub(crate) mod closed {
     pub(crate) const NOT_ALLOWED: VarInt = VarInt::from_u32(403);
     /// The proof did not come in time.
     pub(crate) const TOO_SLOW: VarInt = VarInt::from_u32(408);
-    /// The dialer was stopped so long that its peers must have given up.
+    /// The dialer stood still so long that its peers may have given up.
     pub(crate) const STOOD_STILL: VarInt = VarInt::from_u32(503);
-    /// The dialer has heard nothing for an idle timeout.
+    /// The dialer has heard nothing for too long.
     pub(crate) const SILENT: VarInt = VarInt::from_u32(504);
 }
 

@@ -16,7 +16,7 @@ use iroh::endpoint::Connection;
 use iroh::{Endpoint, EndpointAddr};
 use tokio::task::AbortHandle;
 
-use crate::access::{self, Credentials, Purpose};
+use crate::access::{self, Credentials, Purpose, closed};
 use crate::calls::Caller;
 use crate::discovery::AddressBook;
 
@@ -26,6 +26,13 @@ struct Dialing {
     number: u64,
     task: AbortHandle,
     dialed: Shared<BoxFuture<'static, Result<Connection, String>>>,
+}
+
+impl Dialing {
+    /// What came of it, once it is over.
+    fn result(&self) -> Option<Result<Connection, String>> {
+        self.dialed.clone().now_or_never()
+    }
 }
 
 /// The way to one peer on one lane.
@@ -90,16 +97,19 @@ impl Connections {
     pub(crate) fn open(&self) -> BTreeMap<(NodeId, Lane), Connection> {
         let open = |way: &Way| match way {
             Way::Open(connection, _) => Some(connection.clone()),
-            Way::Dialing(dialing) => dialing.dialed.clone().now_or_never()?.ok(),
+            Way::Dialing(dialing) => dialing.result()?.ok(),
         };
         let known = self.known();
         let found = known.ways.iter().filter_map(|(to, way)| Some((*to, open(way)?)));
         found.filter(|(_, connection)| connection.close_reason().is_none()).collect()
     }
 
-    /// Gives up all that is being dialed; whoever waits for it is told.
+    /// Closes what is open and gives up what is being dialed; whoever waits for it is told.
     pub(crate) fn hang_up(&self) {
-        for way in self.known().ways.values() {
+        for connection in self.open().into_values() {
+            connection.close(closed::STOOD_STILL, b"stood still");
+        }
+        for way in std::mem::take(&mut self.known().ways).into_values() {
             if let Way::Dialing(dialing) = way {
                 dialing.task.abort();
             }
@@ -155,10 +165,17 @@ impl Connections {
 
     fn way(self: &Arc<Self>, node: NodeId, lane: Lane) -> Result<Way, String> {
         let mut known = self.known();
-        match known.ways.get(&(node, lane)) {
-            Some(Way::Open(connection, _)) if connection.close_reason().is_some() => {}
-            Some(way) => return Ok(way.clone()),
-            None => {}
+        let is_of_use = |way: &&Way| match way {
+            Way::Open(connection, _) => connection.close_reason().is_none(),
+            // Its callers may have gone before it was over.
+            Way::Dialing(dialing) => match dialing.result() {
+                Some(Ok(connection)) => connection.close_reason().is_none(),
+                Some(Err(_)) => false,
+                None => true,
+            },
+        };
+        if let Some(way) = known.ways.get(&(node, lane)).filter(is_of_use) {
+            return Ok(way.clone());
         }
         let address = self.book.ways_to(node).ok_or("no address of it is known")?;
         known.dialed += 1;
@@ -175,7 +192,11 @@ impl Connections {
             tokio::time::timeout(CONNECT_TIMEOUT, dialing).await.map_err(late)?
         });
         let task = dialing.abort_handle();
-        let dialed = dialing.map(|ended| ended.unwrap_or_else(|_| Err("given up".to_owned())));
+        let dialed = dialing.map(|ended| match ended {
+            Ok(dialed) => dialed,
+            Err(error) if error.is_cancelled() => Err("it was given up".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
         Dialing { number, task, dialed: dialed.boxed().shared() }
     }
 

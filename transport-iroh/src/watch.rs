@@ -2,8 +2,8 @@
 //!
 //! QUIC ends them too, but may take its time: an idle timeout is never shorter than three probe
 //! timeouts (RFC 9000, 10.1), and those come from the round trips that were measured. A process that
-//! was stopped for four seconds takes these for a round trip, and holds on for fourteen to
-//! connections that its peers have long given up. Nor is it told: peers answer what they do not
+//! was stopped for four seconds takes its stop for a round trip, and for fourteen seconds then holds
+//! on to connections that its peers have given up. Nor is it told: peers answer what they do not
 //! know with a stateless reset, but noq 1.4 heeds those of a connection's first path alone (noq#437).
 
 use std::collections::BTreeMap;
@@ -17,38 +17,43 @@ use iroh::endpoint::{Connection, FrameStats};
 use crate::access::closed;
 use crate::connections::Connections;
 
-/// How often is looked in an idle timeout.
+/// How often it looks in an idle timeout.
 const LOOKS_PER_IDLE_TIMEOUT: u32 = 16;
+/// On a slow way nothing is said for a round trip or more; a stop does little to their average.
+const ROUND_TRIPS: u32 = 3;
 
 /// What was last heard on a connection.
 struct Heard {
     connection: Connection,
     /// All frames that came; only a peer can send those, while datagrams may be of anybody.
     frames: FrameStats,
-    /// The look before the one that found them: they came after it.
+    /// They came after this.
     after: Instant,
 }
 
 /// Watches until the connections are gone.
 pub(crate) async fn watch(connections: Weak<Connections>, idle_timeout: Duration) {
+    let interval = idle_timeout / LOOKS_PER_IDLE_TIMEOUT;
     let mut heard: BTreeMap<(NodeId, Lane), Heard> = BTreeMap::new();
     let mut looked = Instant::now();
     loop {
-        tokio::time::sleep(idle_timeout / LOOKS_PER_IDLE_TIMEOUT).await;
+        tokio::time::sleep(interval).await;
         let Some(connections) = connections.upgrade() else { return };
-        let open = connections.open();
-        let before = std::mem::replace(&mut looked, Instant::now());
-        let stopped = looked - before;
-        // What waits to be read by now was sent by peers that have given up since.
+        let mut after = std::mem::replace(&mut looked, Instant::now());
+        let stopped = looked - after;
+        // What waits to be read by now was sent by peers that may have given up since.
         if stopped >= idle_timeout {
             tracing::warn!(?stopped, "this process stood still: its connections are dialed anew");
             connections.hang_up();
-            for connection in open.values() {
-                connection.close(closed::STOOD_STILL, b"stood still");
-            }
             heard.clear();
             continue;
         }
+        // Nor could anything be heard in a shorter stop: silence begins now.
+        if stopped >= 2 * interval {
+            heard.clear();
+            after = looked;
+        }
+        let open = connections.open();
         heard.retain(|way, _| open.contains_key(way));
         for ((node, lane), connection) in open {
             let frames = connection.stats().frame_rx;
@@ -57,9 +62,9 @@ pub(crate) async fn watch(connections: Weak<Connections>, idle_timeout: Duration
             });
             match last {
                 None => {
-                    heard.insert((node, lane), Heard { connection, frames, after: before });
+                    heard.insert((node, lane), Heard { connection, frames, after });
                 }
-                Some(last) if looked - last.after >= idle_timeout => {
+                Some(last) if looked - last.after >= patience(&connection, idle_timeout) => {
                     tracing::info!(%node, ?lane, "nothing is heard: the connection is closed");
                     connection.close(closed::SILENT, b"nothing is heard");
                 }
@@ -67,4 +72,10 @@ pub(crate) async fn watch(connections: Weak<Connections>, idle_timeout: Duration
             }
         }
     }
+}
+
+/// How long a connection may be silent.
+fn patience(connection: &Connection, idle_timeout: Duration) -> Duration {
+    let round_trip = connection.paths().iter().map(|path| path.stats().rtt).max();
+    idle_timeout.max(ROUND_TRIPS * round_trip.unwrap_or_default())
 }

@@ -48,6 +48,18 @@ pub async fn a_stream_keeps_the_order_of_a_thousand_frames<W: World>(world: W) {
     assert_eq!(sending.await.expect("the task ends"), Ok(()));
 }
 
+/// Nothing is said on a stream for longer than any silence between endpoints may be.
+pub async fn a_stream_without_frames_stays_open<W: World>(world: W) {
+    let (a, _) = Peer::start(&world, A).await;
+    let (_b, _) = Peer::start(&world, B).await;
+    let (mut sender, mut receiver) = open(&world, &a, Lane::Replication, "echo").await;
+    for number in 0..2 {
+        W::Runtime::sleep(world.idle_timeout() * 5 / 4).await;
+        sender.send(frame(number)).await.expect("the stream is open");
+        assert_eq!(soon(&world, receiver.recv()).await, Some(Ok(Some(frame(number)))));
+    }
+}
+
 /// A sender outruns a reader that does not read only by the window, and loses nothing.
 pub async fn a_sender_waits_while_nobody_reads<W: World>(world: W) {
     let (a, _) = Peer::start(&world, A).await;
