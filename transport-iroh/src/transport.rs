@@ -46,9 +46,9 @@ pub struct Settings {
     pub bind: Vec<SocketAddr>,
     /// A relay to be reached through where no direct way is; `None`: none.
     pub relay: Option<RelayUrl>,
-    /// After this long without a word from its peer, or three round trips, a connection that was
-    /// dialed is broken. QUIC waits for three of its probe timeouts if that is longer, and it alone
-    /// watches those that were accepted.
+    /// After this long without a word from its peer a connection that was dialed is broken. QUIC
+    /// waits for three of its probe timeouts if that is longer, and it alone watches those that were
+    /// accepted.
     pub idle_timeout: Duration,
 }
 

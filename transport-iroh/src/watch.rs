@@ -5,6 +5,9 @@
 //! was stopped for four seconds takes its stop for a round trip, and for fourteen seconds then holds
 //! on to connections that its peers have given up. Nor is it told: peers answer what they do not
 //! know with a stateless reset, but noq 1.4 heeds those of a connection's first path alone (noq#437).
+//!
+//! How far a peer is does not matter: both sides say several times in an idle timeout that they are
+//! there, whether they have heard anything or not.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -19,8 +22,6 @@ use crate::connections::Connections;
 
 /// How often it looks in an idle timeout.
 const LOOKS_PER_IDLE_TIMEOUT: u32 = 16;
-/// On a slow way nothing is said for a round trip or more; a stop does little to their average.
-const ROUND_TRIPS: u32 = 3;
 
 /// What was last heard on a connection.
 struct Heard {
@@ -64,7 +65,7 @@ pub(crate) async fn watch(connections: Weak<Connections>, idle_timeout: Duration
                 None => {
                     heard.insert((node, lane), Heard { connection, frames, after });
                 }
-                Some(last) if looked - last.after >= patience(&connection, idle_timeout) => {
+                Some(last) if looked - last.after >= idle_timeout => {
                     tracing::info!(%node, ?lane, "nothing is heard: the connection is closed");
                     connection.close(closed::SILENT, b"nothing is heard");
                 }
@@ -72,10 +73,4 @@ pub(crate) async fn watch(connections: Weak<Connections>, idle_timeout: Duration
             }
         }
     }
-}
-
-/// How long a connection may be silent.
-fn patience(connection: &Connection, idle_timeout: Duration) -> Duration {
-    let round_trip = connection.paths().iter().map(|path| path.stats().rtt).max();
-    idle_timeout.max(ROUND_TRIPS * round_trip.unwrap_or_default())
 }
